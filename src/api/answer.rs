@@ -1,0 +1,139 @@
+//! A whole (not streamed) answer of an endpoint: checked, read for usage, given the client's name for the model.
+
+use base64::Engine as _;
+
+use super::{Dialect, Task, Usage};
+use crate::wire::Span;
+use crate::wire::json::{self, Walk};
+
+/// What a whole answer says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    /// Tokens counted by the endpoint.
+    pub usage: Usage,
+    model: Option<Span>,
+    data: Option<Span>,
+}
+
+/// The answer is not one JSON object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken;
+
+impl Answer {
+    /// Reads `body`.
+    ///
+    /// # Errors
+    /// It is not one whole JSON object: the endpoint's failure.
+    pub fn read(body: &[u8], task: Task) -> Result<Self, Broken> {
+        let mut answer = Self::default();
+        let mut walk = Walk::object(body, 0).map_err(|_| Broken)?;
+        while let Some(member) = walk.member().map_err(|_| Broken)? {
+            match member.key.of_bytes(body) {
+                b"model" if body.get(member.value.start as usize) == Some(&b'"') => answer.model = Some(member.value),
+                b"usage" => answer.usage.read_object(body, member.value),
+                b"data" if task == Task::Embeddings => answer.data = Some(member.value),
+                key if task.dialect() == Dialect::Ollama => {
+                    answer.usage.read_member(key, member.value.of_bytes(body));
+                }
+                _ => {}
+            }
+        }
+        if json::space(body, walk.end()) == body.len() { Ok(answer) } else { Err(Broken) }
+    }
+
+    /// Appends the answer with `model` (a JSON string) in place of the endpoint's name, and number arrays of
+    /// embeddings as base64 if `base64` says so.
+    pub fn splice(&self, body: &[u8], model: &[u8], base64: bool, out: &mut Vec<u8>) {
+        let mut at = 0;
+        let mut edits = [self.model.map(|span| (span, true)), self.data.filter(|_| base64).map(|span| (span, false))];
+        edits.sort_unstable_by_key(|edit| edit.map_or(u32::MAX, |(span, _)| span.start));
+        for (span, is_model) in edits.into_iter().flatten() {
+            out.extend_from_slice(body.get(at..span.start as usize).unwrap_or_default());
+            if is_model {
+                out.extend_from_slice(model);
+            } else {
+                encode_embeddings(span.of_bytes(body), out);
+            }
+            at = span.end as usize;
+        }
+        out.extend_from_slice(body.get(at..).unwrap_or_default());
+    }
+
+    /// Whether [`Answer::splice`] would change nothing.
+    #[must_use]
+    pub fn unchanged(&self, body: &[u8], model: &[u8], base64: bool) -> bool {
+        self.model.is_none_or(|span| span.of_bytes(body) == model) && (!base64 || self.data.is_none())
+    }
+}
+
+/// Rewrites `[{"embedding":[…]},…]`: both OpenAI SDKs ask for base64 and the one for Node decodes without looking.
+fn encode_embeddings(data: &[u8], out: &mut Vec<u8>) {
+    let Ok(mut items) = Walk::array(data, 0) else { return out.extend_from_slice(data) };
+    let mut at = 0;
+    while let Ok(Some(item)) = items.element() {
+        let object = item.of_bytes(data);
+        let Some(member) = json::find(object, b"embedding") else { continue };
+        let Some(floats) = floats(member.value.of_bytes(object)) else { continue };
+        let start = (item.start + member.value.start) as usize;
+        out.extend_from_slice(data.get(at..start).unwrap_or_default());
+        out.push(b'"');
+        out.extend_from_slice(base64::engine::general_purpose::STANDARD.encode(floats).as_bytes());
+        out.push(b'"');
+        at = (item.start + member.value.end) as usize;
+    }
+    out.extend_from_slice(data.get(at..).unwrap_or_default());
+}
+
+/// The numbers of a JSON array as little-endian 32-bit floats; `None` if it is no array of numbers.
+fn floats(array: &[u8]) -> Option<Vec<u8>> {
+    let mut walk = Walk::array(array, 0).ok()?;
+    let mut bytes = Vec::with_capacity(array.len() / 3);
+    while let Some(number) = walk.element().ok()? {
+        let value: f32 = number.text(array).parse().ok()?;
+        bytes.extend_from_slice(&value.to_le_bytes());
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spliced(body: &str, task: Task, base64: bool) -> String {
+        let answer = Answer::read(body.as_bytes(), task).unwrap();
+        let mut out = Vec::new();
+        answer.splice(body.as_bytes(), b"\"asked\"", base64, &mut out);
+        assert_eq!(answer.unchanged(body.as_bytes(), b"\"asked\"", base64), out == body.as_bytes());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn only_the_name_changes() {
+        let body = r#"{"id":"x","model":"m","choices":[{"model":"n"}],"usage":{"prompt_tokens":3,"completion_tokens":4}} "#;
+        assert_eq!(spliced(body, Task::Chat, false), body.replace("\"m\"", "\"asked\""));
+        assert_eq!(Answer::read(body.as_bytes(), Task::Chat).unwrap().usage, Usage { input: 3, output: 4 });
+        let native = r#"{"model":"asked","done":true,"prompt_eval_count":5,"eval_count":6}"#;
+        assert_eq!(spliced(native, Task::NativeChat, false), native);
+        assert_eq!(Answer::read(native.as_bytes(), Task::NativeChat).unwrap().usage, Usage { input: 5, output: 6 });
+    }
+
+    #[test]
+    fn embeddings_become_base64() {
+        let body = r#"{"data":[{"index":0,"embedding":[1.0, -0.5]},{"embedding":[2e0],"index":1}],"model":"m"}"#;
+        let want = r#"{"data":[{"index":0,"embedding":"AACAPwAAAL8="},{"embedding":"AAAAQA==","index":1}],"model":"asked"}"#;
+        assert_eq!(spliced(body, Task::Embeddings, true), want);
+        let already = r#"{"data":[{"embedding":"AACAPw=="}],"model":"asked"}"#;
+        assert_eq!(spliced(already, Task::Embeddings, false), already);
+    }
+
+    #[test]
+    fn broken_answers_are_seen_at_every_cut() {
+        let body = r#"{"id":"x","model":"m","choices":[{"a":"b"}]}"#;
+        for cut in 0..body.len() {
+            assert_eq!(Answer::read(&body.as_bytes()[..cut], Task::Chat), Err(Broken), "{cut}");
+        }
+        for bad in ["null", "\"text\"", "[]", "{} {}", "{}x"] {
+            assert_eq!(Answer::read(bad.as_bytes(), Task::Chat), Err(Broken), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! A request body, read once and spliced, never re-serialised.
+//!
+//! One `simd-json` pass over a scratch copy validates the text and yields a tape whose strings stand at the
+//! offsets of the original; from it come the routing fields and the places to splice. Keys that two readers could
+//! take differently (duplicates, after unescaping) are refused. Everything else passes byte for byte.
+
+use std::fmt;
+
+use simd_json::{Buffers, Node, StaticNode, Tape};
+
+use super::Task;
+use crate::config::Kind;
+use crate::wire::Span;
+use crate::wire::json::{self, DEPTH_MAX};
+
+/// Bodies above this size do not leave their scratch memory behind.
+const SCRATCH_KEPT: usize = 256 * 1024;
+
+/// Fields that steer LiteLLM and us, and mean nothing to an endpoint.
+const FOR_THE_GATEWAY: [&str; 8] =
+    ["fallbacks", "num_retries", "timeout", "cache", "guardrails", "tags", "mock_response", "drop_params"];
+
+/// Why a body is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BodyError {
+    /// Not JSON, not UTF-8, deeper than [`DEPTH_MAX`], or not an object.
+    Json,
+    /// The same top-level key twice.
+    Duplicate(String),
+    /// A field is missing, empty or of another type.
+    Field(&'static str, &'static str),
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json => write!(f, "The request body is not a valid JSON object."),
+            Self::Duplicate(key) => write!(f, "The request body has the key '{key}' more than once."),
+            Self::Field(name, what) => write!(f, "'{name}' {what}."),
+        }
+    }
+}
+
+impl BodyError {
+    /// The `param` of the error object.
+    #[must_use]
+    pub fn param(&self) -> &'static str {
+        if let Self::Field(name, _) = self { name } else { "request_body" }
+    }
+}
+
+/// Memory that parsing reuses; one per shard.
+pub struct Scratch {
+    copy: Vec<u8>,
+    buffers: Buffers,
+    tape: Option<Tape<'static>>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { copy: Vec::new(), buffers: Buffers::with_max_depth(4096, DEPTH_MAX), tape: None }
+    }
+}
+
+/// What routing needs, and where to splice. Spans are of the original body.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    /// The model asked for.
+    pub model: String,
+    /// Whether the answer is to be streamed.
+    pub stream: bool,
+    /// Whether the client asked for usage on its stream.
+    pub wants_usage: bool,
+    /// Whether embeddings are to be base64.
+    pub wants_base64: bool,
+    /// The request's own deadline in seconds.
+    pub timeout_s: Option<f64>,
+    task: Task,
+    model_value: Span,
+    max_completion_tokens: Option<Span>,
+    has_max_tokens: bool,
+    stream_options: Option<Span>,
+    removals: Vec<Span>,
+    end: usize,
+}
+
+impl View {
+    /// Reads `body`.
+    ///
+    /// # Errors
+    /// The body is not what `task` takes.
+    pub fn read(scratch: &mut Scratch, body: &[u8], task: Task) -> Result<Self, BodyError> {
+        scratch.copy.clear();
+        scratch.copy.extend_from_slice(body);
+        let mut tape = scratch.tape.take().unwrap_or_else(|| Tape(Vec::with_capacity(64))).reset();
+        let base = scratch.copy.as_ptr() as usize;
+        let parsed = simd_json::fill_tape(&mut scratch.copy, &mut scratch.buffers, &mut tape);
+        let view = if parsed.is_ok() { Reader::new(body, base, task).read(&tape.0) } else { Err(BodyError::Json) };
+        scratch.tape = Some(tape.reset());
+        if body.len() > SCRATCH_KEPT {
+            *scratch = Scratch::default();
+        }
+        view
+    }
+
+    /// Whether the answer's stream will carry usage only because we ask for it.
+    #[must_use]
+    pub fn injects_usage(&self) -> bool {
+        self.stream && !self.wants_usage && self.task.asks_for_usage()
+    }
+
+    /// Appends the body for an endpoint of `kind`, asked for `upstream_model`.
+    pub fn splice(&self, body: &[u8], upstream_model: &str, kind: Kind, out: &mut Vec<u8>) {
+        let mut edits: [(Span, Edit); 4] = [(Span::default(), Edit::None); 4];
+        let inside = Span::new(self.model_value.start as usize + 1, (self.model_value.end as usize).saturating_sub(1));
+        if inside.of_bytes(body) != upstream_model.as_bytes() {
+            edits[0] = (inside, Edit::Model);
+        }
+        if let Some(key) = self.max_completion_tokens.filter(|_| kind == Kind::Ollama && !self.has_max_tokens) {
+            edits[1] = (key, Edit::MaxTokens);
+        }
+        if self.injects_usage() {
+            edits[2] = match self.stream_options {
+                Some(options) => (options, Edit::StreamOptions),
+                None => (Span::new(self.end, self.end), Edit::AddStreamOptions),
+            };
+        }
+        edits.sort_unstable_by_key(|(span, _)| span.start);
+        let mut at = 0;
+        let mut removals = self.removals.iter().peekable();
+        for (span, edit) in edits.iter().filter(|(_, edit)| *edit != Edit::None) {
+            while let Some(gone) = removals.next_if(|gone| gone.start < span.start) {
+                copy(out, body, &mut at, *gone);
+            }
+            copy(out, body, &mut at, *span);
+            edit.write(span.of_bytes(body), upstream_model, out);
+        }
+        for gone in removals {
+            copy(out, body, &mut at, *gone);
+        }
+        out.extend_from_slice(body.get(at..).unwrap_or_default());
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edit {
+    None,
+    Model,
+    MaxTokens,
+    StreamOptions,
+    AddStreamOptions,
+}
+
+impl Edit {
+    fn write(self, old: &[u8], upstream_model: &str, out: &mut Vec<u8>) {
+        match self {
+            Self::None => {}
+            Self::Model => json::escape_into(out, upstream_model),
+            Self::MaxTokens => out.extend_from_slice(b"max_tokens"),
+            Self::AddStreamOptions => out.extend_from_slice(br#","stream_options":{"include_usage":true}"#),
+            Self::StreamOptions => {
+                // Last wins for most readers, so an explicit `false` must go: the object is written anew.
+                out.extend_from_slice(br#"{"include_usage":true"#);
+                if let Ok(mut walk) = json::Walk::object(old, 0) {
+                    while let Ok(Some(member)) = walk.member() {
+                        if member.key.of_bytes(old) != b"include_usage" {
+                            out.extend_from_slice(b",\"");
+                            out.extend_from_slice(member.key.of_bytes(old));
+                            out.extend_from_slice(b"\":");
+                            out.extend_from_slice(member.value.of_bytes(old));
+                        }
+                    }
+                }
+                out.push(b'}');
+            }
+        }
+    }
+}
+
+/// Copies up to `gone` and skips it.
+fn copy(out: &mut Vec<u8>, body: &[u8], at: &mut usize, gone: Span) {
+    out.extend_from_slice(body.get(*at..gone.start as usize).unwrap_or_default());
+    *at = gone.end as usize;
+}
+
+struct Reader<'a> {
+    body: &'a [u8],
+    base: usize,
+    task: Task,
+    view: View,
+    model: Option<Span>,
+    input: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn new(body: &'a [u8], base: usize, task: Task) -> Self {
+        let view = View {
+            model: String::new(),
+            stream: matches!(task, Task::NativeChat | Task::NativeGenerate),
+            wants_usage: false,
+            wants_base64: false,
+            timeout_s: None,
+            task,
+            model_value: Span::default(),
+            max_completion_tokens: None,
+            has_max_tokens: false,
+            stream_options: None,
+            removals: Vec::new(),
+            end: body.iter().rposition(|&byte| byte == b'}').unwrap_or(0),
+        };
+        Self { body, base, task, view, model: None, input: false }
+    }
+
+    fn read(mut self, nodes: &[Node<'_>]) -> Result<View, BodyError> {
+        let Some(Node::Object { len, .. }) = nodes.first() else { return Err(BodyError::Json) };
+        let mut seen: Vec<&str> = Vec::with_capacity(*len);
+        let mut at = 1;
+        for _ in 0..*len {
+            let (Some(Node::String(key)), Some(value)) = (nodes.get(at), nodes.get(at + 1)) else {
+                return Err(BodyError::Json);
+            };
+            if *len <= 32 && seen.contains(key) {
+                return Err(BodyError::Duplicate((*key).to_owned()));
+            }
+            seen.push(key);
+            self.take(key, value, nodes.get(at + 2..).unwrap_or_default())?;
+            at += 2 + match value {
+                Node::Object { count, .. } | Node::Array { count, .. } => *count,
+                _ => 0,
+            };
+        }
+        if *len > 32 {
+            seen.sort_unstable();
+            if let Some(pair) = seen.windows(2).find(|pair| pair[0] == pair[1]) {
+                return Err(BodyError::Duplicate(pair[0].to_owned()));
+            }
+        }
+        self.finish()
+    }
+
+    fn take(&mut self, key: &str, value: &Node<'_>, inside: &[Node<'_>]) -> Result<(), BodyError> {
+        match key {
+            "model" => self.take_model(key, value, "model")?,
+            "name" if self.task.dialect() == super::Dialect::Ollama && self.model.is_none() => {
+                self.take_model(key, value, "name")?;
+            }
+            "stream" => match value {
+                Node::Static(StaticNode::Bool(stream)) => self.view.stream = *stream,
+                Node::Static(StaticNode::Null) => {}
+                _ => return Err(BodyError::Field("stream", "must be a boolean")),
+            },
+            "stream_options" if matches!(value, Node::Object { .. }) => {
+                self.view.stream_options = self.member(key).map(|member| member.value);
+                let mut pairs = inside.windows(2);
+                self.view.wants_usage = pairs.any(|pair| {
+                    matches!(pair, [Node::String("include_usage"), Node::Static(StaticNode::Bool(true))])
+                });
+            }
+            "stream_options" => self.remove(key),
+            "max_tokens" => self.view.has_max_tokens = !matches!(value, Node::Static(StaticNode::Null)),
+            "max_completion_tokens" => {
+                self.view.max_completion_tokens = Some(Span::of(self.body, self.original(key)));
+            }
+            "encoding_format" => self.view.wants_base64 = matches!(value, Node::String("base64")),
+            "timeout" if self.task.dialect() == super::Dialect::Openai => {
+                self.view.timeout_s = number(value);
+                self.remove(key);
+            }
+            _ if FOR_THE_GATEWAY.contains(&key) && self.task.dialect() == super::Dialect::Openai => self.remove(key),
+            _ => return self.take_input(key, value),
+        }
+        Ok(())
+    }
+
+    fn take_model(&mut self, key: &str, value: &Node<'_>, name: &'static str) -> Result<(), BodyError> {
+        let Node::String(model) = value else { return Err(BodyError::Field(name, "must be a string")) };
+        if model.is_empty() || model.len() > 256 {
+            return Err(BodyError::Field(name, "must have 1 to 256 bytes"));
+        }
+        self.view.model = (*model).to_owned();
+        self.model = self.member(key).map(|member| member.value);
+        Ok(())
+    }
+
+    /// Checks the field that holds what the model is to read.
+    fn take_input(&mut self, key: &str, value: &Node<'_>) -> Result<(), BodyError> {
+        let wanted = match self.task {
+            Task::Chat | Task::Messages | Task::CountTokens => "messages",
+            Task::Completions => "prompt",
+            Task::Embeddings => "input",
+            _ => return Ok(()),
+        };
+        if key != wanted {
+            return Ok(());
+        }
+        self.input = true;
+        match (wanted, value) {
+            ("messages", Node::Array { len, .. }) if *len > 0 => Ok(()),
+            ("messages", Node::Array { .. }) => Err(BodyError::Field("messages", "must not be empty")),
+            ("messages", _) => Err(BodyError::Field("messages", "must be an array")),
+            ("prompt", Node::String(_) | Node::Array { .. }) => Ok(()),
+            ("prompt", _) => Err(BodyError::Field("prompt", "must be a string or an array")),
+            (_, Node::String(_) | Node::Array { .. }) => Ok(()),
+            _ => Err(BodyError::Field("input", "must be a string or an array")),
+        }
+    }
+
+    fn finish(mut self) -> Result<View, BodyError> {
+        let Some(model) = self.model else { return Err(BodyError::Field("model", "is missing")) };
+        self.view.model_value = model;
+        if !self.input {
+            match self.task {
+                Task::Chat | Task::Messages | Task::CountTokens => {
+                    return Err(BodyError::Field("messages", "is missing"));
+                }
+                Task::Embeddings => return Err(BodyError::Field("input", "is missing")),
+                Task::Completions => return Err(BodyError::Field("prompt", "is missing")),
+                _ => {}
+            }
+        }
+        Ok(self.view)
+    }
+
+    /// The bytes that `text`, a string of the tape, has in the original: from its start to its closing quote.
+    fn original(&self, text: &str) -> &'a [u8] {
+        let start = (text.as_ptr() as usize).saturating_sub(self.base);
+        let end = json::string_end(self.body, start).unwrap_or(start);
+        self.body.get(start..end).unwrap_or_default()
+    }
+
+    /// The member whose key is `key`, a string of the tape.
+    fn member(&self, key: &str) -> Option<json::Member> {
+        let key = Span::of(self.body, self.original(key));
+        json::value_after_key(self.body, key)
+    }
+
+    /// Notes a member to be left out, with one comma.
+    fn remove(&mut self, key: &str) {
+        let Some(member) = self.member(key) else { return };
+        let mut removal = json::removal(self.body, member);
+        // The comma before it may have gone with a first member: then the one behind it goes instead.
+        if self.view.removals.last().is_some_and(|last| last.end > removal.start) {
+            removal = json::removal_with_next_comma(self.body, member);
+        }
+        self.view.removals.push(removal);
+    }
+}
+
+fn number(value: &Node<'_>) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "seconds")]
+    match value {
+        Node::Static(StaticNode::F64(seconds)) => Some(*seconds),
+        Node::Static(StaticNode::U64(seconds)) => Some(*seconds as f64),
+        Node::Static(StaticNode::I64(seconds)) => Some(*seconds as f64),
+        _ => None,
+    }
+    .filter(|seconds| *seconds > 0.0)
+}
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

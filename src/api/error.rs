@@ -1,0 +1,271 @@
+//! Failures, and the one place where they become an answer.
+//!
+//! A [`Failure`] says on whose side it arose, what may be done about it, and what the client is told; the dialect
+//! decides the shape (`research`: OpenAI objects, Ollama strings, Anthropic typed objects). Clients map the status
+//! to an exception class, so the statuses are the contract.
+
+use super::Dialect;
+use crate::wire::json;
+
+/// What went wrong. Each has one status, `type` and `code`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each is its own name")]
+pub enum Kind {
+    BadRequest,
+    BodyTooLarge,
+    LengthRequired,
+    BodyTimeout,
+    UnknownPath,
+    MethodNotAllowed,
+    Forbidden,
+    UnknownModel,
+    ModelNotServed,
+    TooManyRequests,
+    BufferFull,
+    Draining,
+    NothingHealthy,
+    SlotsTaken,
+    ConnectFailed,
+    UpstreamBroken,
+    UpstreamTimeout,
+    DeadlineExceeded,
+    /// An error answer of the endpoint: its status and words are kept.
+    UpstreamStatus,
+    Http,
+    Internal,
+    NotBuilt,
+}
+
+/// Who may try again, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The answer would be the same.
+    Never,
+    /// The kept-alive connection was at fault: a fresh one to the same endpoint.
+    FreshConnection,
+    /// Another endpoint may do better.
+    OtherEndpoint,
+}
+
+/// One failed exchange or attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// What went wrong.
+    pub kind: Kind,
+    /// Status of the answer.
+    pub status: u16,
+    /// For the client.
+    pub message: String,
+    /// The request field at fault.
+    pub param: Option<&'static str>,
+    /// `type` and `code` of an endpoint's own error object.
+    pub upstream: Option<(Option<String>, Option<String>)>,
+    /// Seconds after which another try makes sense.
+    pub retry_after_s: Option<u32>,
+    /// For us.
+    pub retry: Retry,
+    /// Methods for `Allow`.
+    pub allow: Option<&'static str>,
+}
+
+impl Kind {
+    fn facts(self) -> (u16, &'static str, Option<&'static str>) {
+        match self {
+            Self::BadRequest | Self::Http => (400, "invalid_request_error", None),
+            Self::BodyTooLarge => (413, "invalid_request_error", Some("request_too_large")),
+            Self::LengthRequired => (411, "invalid_request_error", Some("length_required")),
+            Self::BodyTimeout => (408, "invalid_request_error", Some("request_timeout")),
+            Self::UnknownPath => (404, "invalid_request_error", Some("unknown_url")),
+            Self::MethodNotAllowed => (405, "invalid_request_error", Some("method_not_allowed")),
+            Self::Forbidden => (403, "permission_error", Some("forbidden")),
+            Self::UnknownModel | Self::ModelNotServed => (404, "invalid_request_error", Some("model_not_found")),
+            Self::TooManyRequests => (503, "api_error", Some("overloaded")),
+            Self::BufferFull => (503, "api_error", Some("overloaded")),
+            Self::Draining => (503, "api_error", Some("shutting_down")),
+            Self::NothingHealthy => (503, "api_error", Some("no_healthy_backends")),
+            Self::SlotsTaken => (503, "api_error", Some("overloaded")),
+            Self::ConnectFailed => (502, "api_error", Some("upstream_unreachable")),
+            Self::UpstreamBroken => (502, "api_error", Some("upstream_broken")),
+            Self::UpstreamTimeout | Self::DeadlineExceeded => (504, "api_error", Some("timeout")),
+            Self::UpstreamStatus => (502, "api_error", None),
+            Self::Internal => (500, "api_error", Some("internal_error")),
+            Self::NotBuilt => (501, "invalid_request_error", Some("not_available")),
+        }
+    }
+}
+
+impl Failure {
+    /// A failure with its kind's own status.
+    #[must_use]
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        let retry = match kind {
+            Kind::ConnectFailed | Kind::UpstreamBroken | Kind::UpstreamTimeout => Retry::OtherEndpoint,
+            _ => Retry::Never,
+        };
+        let status = kind.facts().0;
+        let message = message.into();
+        Self { kind, status, message, param: None, upstream: None, retry_after_s: None, retry, allow: None }
+    }
+
+    /// With the request field at fault.
+    #[must_use]
+    pub fn at(mut self, param: &'static str) -> Self {
+        self.param = Some(param);
+        self
+    }
+
+    /// With a `Retry-After`.
+    #[must_use]
+    pub fn after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// Reads the error answer of an endpoint in whatever shape it has; `body` may be anything.
+    #[must_use]
+    pub fn of_upstream(status: u16, body: &[u8], retry_after_s: Option<u32>) -> Self {
+        let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        let error = value.get("error").unwrap_or(&value);
+        let text = |at: &serde_json::Value| match at {
+            serde_json::Value::String(text) => Some(text.clone()),
+            serde_json::Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        let message = text(error)
+            .or_else(|| error.get("message").and_then(text))
+            .or_else(|| value.get("detail").map(|detail| text(detail).unwrap_or_else(|| detail.to_string())))
+            .unwrap_or_else(|| short(body, status));
+        let retry = match status {
+            429 | 500..=599 => Retry::OtherEndpoint,
+            401 | 403 | 404 => Retry::OtherEndpoint,
+            _ => Retry::Never,
+        };
+        Self {
+            status,
+            retry,
+            retry_after_s,
+            upstream: Some((error.get("type").and_then(text), error.get("code").and_then(text))),
+            ..Self::new(Kind::UpstreamStatus, message)
+        }
+    }
+
+    /// `type` and `code` of the OpenAI error object.
+    fn words(&self) -> (String, Option<String>) {
+        let (_, kind, code) = self.kind.facts();
+        if self.kind != Kind::UpstreamStatus {
+            return (kind.to_owned(), code.map(str::to_owned));
+        }
+        let by_status = match self.status {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            429 => "rate_limit_error",
+            400..=499 => "invalid_request_error",
+            _ => "api_error",
+        };
+        let (kind, code) = self.upstream.clone().unwrap_or_default();
+        (if self.status == 429 { by_status.to_owned() } else { kind.unwrap_or_else(|| by_status.to_owned()) }, code)
+    }
+
+    /// Whether SDKs should be told not to try again.
+    #[must_use]
+    pub fn final_for_client(&self) -> bool {
+        matches!(self.status, 400 | 404 | 405 | 411 | 413 | 414 | 415 | 417 | 431 | 501 | 505)
+    }
+
+    /// The JSON body in a dialect.
+    #[must_use]
+    pub fn body(&self, dialect: Dialect) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.message.len() + 96);
+        let (kind, code) = self.words();
+        match dialect {
+            Dialect::Ollama => {
+                out.extend_from_slice(b"{\"error\":");
+                out.extend_from_slice(&json::quoted(&self.message));
+                out.push(b'}');
+            }
+            Dialect::Anthropic => {
+                let kind = match self.status {
+                    529 | 503 => "overloaded_error",
+                    404 => "not_found_error",
+                    413 => "request_too_large",
+                    500.. => "api_error",
+                    _ => kind.as_str(),
+                };
+                out.extend_from_slice(b"{\"type\":\"error\",\"error\":{\"type\":");
+                out.extend_from_slice(&json::quoted(kind));
+                out.extend_from_slice(b",\"message\":");
+                out.extend_from_slice(&json::quoted(&self.message));
+                out.extend_from_slice(b"}}");
+            }
+            Dialect::Openai => {
+                let word = |text: Option<&str>| text.map_or_else(|| b"null".to_vec(), json::quoted);
+                out.extend_from_slice(b"{\"error\":{\"message\":");
+                out.extend_from_slice(&json::quoted(&self.message));
+                out.extend_from_slice(b",\"type\":");
+                out.extend_from_slice(&json::quoted(&kind));
+                out.extend_from_slice(b",\"param\":");
+                out.extend_from_slice(&word(self.param));
+                out.extend_from_slice(b",\"code\":");
+                out.extend_from_slice(&word(code.as_deref()));
+                out.extend_from_slice(b"}}");
+            }
+        }
+        out
+    }
+
+    /// The last event of a stream that has begun and cannot go on. Never followed by `[DONE]`.
+    #[must_use]
+    pub fn event(&self, dialect: Dialect) -> Vec<u8> {
+        let body = self.body(dialect);
+        let (before, after): (&[u8], &[u8]) = match dialect {
+            Dialect::Ollama => (b"", b"\n"),
+            Dialect::Anthropic => (b"event: error\ndata: ", b"\n\n"),
+            Dialect::Openai => (b"data: ", b"\n\n"),
+        };
+        [before, &body, after].concat()
+    }
+}
+
+fn short(body: &[u8], status: u16) -> String {
+    let text = String::from_utf8_lossy(body);
+    let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+    if text.trim().is_empty() { format!("The endpoint answered with status {status}.") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_of_the_dialects() {
+        let failure = Failure::new(Kind::UnknownModel, "no \"x\"").at("model");
+        assert_eq!(
+            String::from_utf8(failure.body(Dialect::Openai)).unwrap(),
+            r#"{"error":{"message":"no \"x\"","type":"invalid_request_error","param":"model","code":"model_not_found"}}"#
+        );
+        assert_eq!(failure.body(Dialect::Ollama), br#"{"error":"no \"x\""}"#);
+        assert_eq!(
+            failure.body(Dialect::Anthropic),
+            br#"{"type":"error","error":{"type":"not_found_error","message":"no \"x\""}}"#
+        );
+        assert_eq!(failure.status, 404);
+    }
+
+    #[test]
+    fn keeps_the_words_of_endpoints() {
+        for (body, message, kind, code) in [
+            (r#"{"error":{"message":"m","type":"t","code":"c"}}"#, "m", "t", Some("c")),
+            (r#"{"error":"text"}"#, "text", "invalid_request_error", None),
+            (r#"{"object":"error","message":"flat","type":"BadRequestError","code":400}"#, "flat", "BadRequestError", Some("400")),
+            (r#"{"detail":"Not Found"}"#, "Not Found", "invalid_request_error", None),
+            ("<html>", "<html>", "invalid_request_error", None),
+        ] {
+            let failure = Failure::of_upstream(422, body.as_bytes(), None);
+            assert_eq!(failure.message, message);
+            assert_eq!(failure.words(), (kind.to_owned(), code.map(str::to_owned)), "{body}");
+            assert_eq!((failure.status, failure.retry), (422, Retry::Never));
+        }
+        assert_eq!(Failure::of_upstream(503, b"", None).retry, Retry::OtherEndpoint);
+    }
+}

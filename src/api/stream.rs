@@ -1,0 +1,358 @@
+//! A streamed answer on its way through: renamed, counted, and judged whether it came to its end.
+//!
+//! Sans-io: [`Stream::push`] takes the endpoint's bytes, cut anywhere, and appends what goes to the client. Whole
+//! events that need no change are copied in one run; a partial event waits in a buffer until its rest comes.
+//! A stream is complete when it said so itself (`[DONE]`, a `finish_reason`, `done:true`, `message_stop`,
+//! `response.completed`); an endpoint that ends before is a failure, and nothing is invented for it.
+//! Cost: one scan of each event's top level (about 150 ns for 200 bytes), no allocation a whole event.
+
+use memchr::memmem;
+
+use super::{Dialect, Failure, FailureKind, Task, Usage};
+use crate::wire::json::{self, Member, Walk};
+use crate::wire::{Span, ndjson, sse};
+
+/// Where a stream stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It goes on.
+    Open,
+    /// It has said that it is complete.
+    Complete,
+}
+
+/// The state of one streamed answer.
+#[derive(Debug)]
+pub struct Stream {
+    task: Task,
+    ndjson: bool,
+    /// The client's name for the model, as a JSON string.
+    model: Vec<u8>,
+    /// Take out the usage that only we asked for.
+    strip_usage: bool,
+    kept: Vec<u8>,
+    progress: Progress,
+    usage: Usage,
+    /// Events passed on that carry data.
+    events: u64,
+}
+
+/// What to do with one event.
+enum Verdict {
+    Pass,
+    Drop,
+    /// Put `model` in place of the first span; leave out the second.
+    Edit(Option<Span>, Option<Span>),
+}
+
+impl Stream {
+    /// A stream that answers `task`, of JSON lines or of events; `model` is a JSON string with its quotes.
+    #[must_use]
+    pub fn new(task: Task, ndjson: bool, model: Vec<u8>, strip_usage: bool) -> Self {
+        // Of a path that we do not know, we cannot know how it says that it is complete.
+        let progress = if task == Task::Other { Progress::Complete } else { Progress::Open };
+        Self { task, ndjson, model, strip_usage, kept: Vec::new(), progress, usage: Usage::default(), events: 0 }
+    }
+
+    /// Tokens counted so far.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Events with data that were passed on so far.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Whether the stream has said that it is complete.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// Takes bytes of the endpoint and appends what the client gets.
+    ///
+    /// # Errors
+    /// The endpoint sent an error object, something that is no event, or an event beyond every bound. What was
+    /// appended before stays valid.
+    pub fn push(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        if self.kept.is_empty() {
+            let used = self.events_of(input, out)?;
+            self.kept.extend_from_slice(input.get(used..).unwrap_or_default());
+        } else {
+            let mut kept = std::mem::take(&mut self.kept);
+            kept.extend_from_slice(input);
+            let used = self.events_of(&kept, out)?;
+            kept.drain(..used);
+            self.kept = kept;
+        }
+        if self.kept.len() > sse::EVENT_BYTES_MAX {
+            return Err(broken("sent an event that is too long"));
+        }
+        Ok(())
+    }
+
+    /// The endpoint has ended its body.
+    ///
+    /// # Errors
+    /// It ended before it was complete.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let kept = std::mem::take(&mut self.kept);
+        let ndjson = self.ndjson;
+        let last = if ndjson { ndjson::last(&kept) } else { sse::last(&kept).map(|event| event.raw) };
+        if let Some(raw) = last {
+            let start = out.len();
+            if self.one(raw, b"", out)? {
+                out.extend_from_slice(raw);
+            }
+            if out.len() > start {
+                out.extend_from_slice(if ndjson { b"\n" } else { b"\n\n" });
+            }
+        }
+        match self.progress {
+            Progress::Complete => Ok(()),
+            Progress::Open => Err(broken("ended its stream before the answer was complete")),
+        }
+    }
+
+    /// Handles the whole events at the start of `input`; returns the bytes they took.
+    fn events_of(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, Failure> {
+        let ndjson = self.ndjson;
+        let (mut at, mut run) = (0, 0);
+        loop {
+            let rest = input.get(at..).unwrap_or_default();
+            let next = if ndjson { ndjson::next(rest) } else { sse::next(rest).map(|event| event.raw) };
+            let Some(raw) = next else { break };
+            let before = at;
+            at += raw.len();
+            let pending = input.get(run..before).unwrap_or_default();
+            match self.one(raw, pending, out) {
+                Ok(true) => {}
+                Ok(false) => run = at,
+                Err(failure) => {
+                    out.extend_from_slice(pending);
+                    return Err(failure);
+                }
+            }
+        }
+        out.extend_from_slice(input.get(run..at).unwrap_or_default());
+        Ok(at)
+    }
+
+    /// Handles one event. `true`: it passes unchanged, and nothing was appended; else `pending`, what came
+    /// unchanged before it, has been appended first.
+    fn one(&mut self, raw: &[u8], pending: &[u8], out: &mut Vec<u8>) -> Result<bool, Failure> {
+        if self.ndjson {
+            let line = raw.trim_ascii();
+            if line.is_empty() {
+                out.extend_from_slice(pending);
+                return Ok(false);
+            }
+            let verdict = self.judge(line, None)?;
+            return Ok(self.write(&verdict, line, [pending, b"", b"\n"], out));
+        }
+        let event = sse::Event { raw };
+        if let Some(data) = event.plain_data() {
+            let verdict = self.judge(data, None)?;
+            return Ok(self.write(&verdict, data, [pending, b"data: ", b"\n\n"], out));
+        }
+        let Some(mut data) = event.data() else {
+            // A comment or blank lines: nobody needs them before the first event, everybody may have them after.
+            if self.events == 0 {
+                out.extend_from_slice(pending);
+            }
+            return Ok(self.events > 0);
+        };
+        // Between JSON tokens a space does what the line end did, and the event can be written on one line.
+        data.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+        let verdict = self.judge(&data, event.name())?;
+        let mut before = Vec::new();
+        for (name, value) in event.fields().filter(|(name, _)| *name != b"data") {
+            before.extend_from_slice(name);
+            before.extend_from_slice(b": ");
+            before.extend_from_slice(value);
+            before.push(b'\n');
+        }
+        before.extend_from_slice(b"data: ");
+        Ok(self.write(&verdict, &data, [pending, &before, b"\n\n"], out))
+    }
+
+    /// Writes an event that changes, between `around`: what is pending, what stands before its data and after it.
+    fn write(&mut self, verdict: &Verdict, data: &[u8], around: [&[u8]; 3], out: &mut Vec<u8>) -> bool {
+        let (model, removal) = match verdict {
+            Verdict::Pass => {
+                self.events += 1;
+                return true;
+            }
+            Verdict::Drop => {
+                out.extend_from_slice(around[0]);
+                return false;
+            }
+            Verdict::Edit(model, removal) => (model, removal),
+        };
+        self.events += 1;
+        out.extend_from_slice(around[0]);
+        out.extend_from_slice(around[1]);
+        let mut edits = [model.map(|span| (span, true)), removal.map(|span| (span, false))];
+        edits.sort_unstable_by_key(|edit| edit.map_or(u32::MAX, |(span, _)| span.start));
+        let mut at = 0;
+        for (span, is_model) in edits.into_iter().flatten() {
+            out.extend_from_slice(data.get(at..span.start as usize).unwrap_or_default());
+            if is_model {
+                out.extend_from_slice(&self.model);
+            }
+            at = span.end as usize;
+        }
+        out.extend_from_slice(data.get(at..).unwrap_or_default());
+        out.extend_from_slice(around[2]);
+        false
+    }
+
+    /// Reads the JSON of one event.
+    fn judge(&mut self, data: &[u8], name: Option<&[u8]>) -> Result<Verdict, Failure> {
+        if data == b"[DONE]" {
+            self.progress = Progress::Complete;
+            return Ok(Verdict::Pass);
+        }
+        let mut found = Found::default();
+        let whole = found.read(data);
+        if !whole {
+            return Err(broken("sent an event that is not a JSON object"));
+        }
+        if let Some(error) = found.error {
+            return Err(Failure::of_upstream(status_of(error.value.of_bytes(data)), data, None));
+        }
+        match self.task {
+            Task::Responses | Task::Messages => Ok(self.named(data, name, &found)),
+            _ if self.task.dialect() == Dialect::Ollama => Ok(self.native(data, &found)),
+            _ => Ok(self.chunk(data, &found)),
+        }
+    }
+
+    /// An OpenAI chunk.
+    fn chunk(&mut self, data: &[u8], found: &Found) -> Verdict {
+        if let Some(choices) = found.choices
+            && finishes(choices.of_bytes(data))
+        {
+            self.progress = Progress::Complete;
+        }
+        let mut removal = None;
+        if let Some(usage) = found.usage {
+            self.usage.read_object(data, usage.value);
+            let empty = found.choices.is_none_or(|choices| is_empty_array(choices.of_bytes(data)));
+            if self.strip_usage && empty {
+                return Verdict::Drop;
+            }
+            removal = self.strip_usage.then(|| json::removal(data, usage));
+        }
+        self.rename(data, found.model, removal)
+    }
+
+    /// A line of Ollama's native stream.
+    fn native(&mut self, data: &[u8], found: &Found) -> Verdict {
+        if found.done {
+            self.progress = Progress::Complete;
+            let mut walk = Walk::object(data, 0);
+            while let Ok(Ok(Some(member))) = walk.as_mut().map(Walk::member) {
+                self.usage.read_member(member.key.of_bytes(data), member.value.of_bytes(data));
+            }
+        }
+        self.rename(data, found.model, None)
+    }
+
+    /// A named event of `/v1/responses` or `/v1/messages`.
+    fn named(&mut self, data: &[u8], name: Option<&[u8]>, found: &Found) -> Verdict {
+        let kind = found.kind.map_or(name.unwrap_or_default(), |span| {
+            span.of_bytes(data).strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or_default()
+        });
+        if matches!(kind, b"message_stop" | b"response.completed" | b"response.incomplete" | b"response.failed") {
+            self.progress = Progress::Complete;
+        }
+        if let Some(usage) = found.usage {
+            self.usage.read_object(data, usage.value);
+        }
+        let Some(inner) = found.inner else { return Verdict::Pass };
+        let object = inner.of_bytes(data);
+        if let Some(usage) = json::find(object, b"usage") {
+            self.usage.read_object(object, usage.value);
+        }
+        let model = json::find(object, b"model").map(|member| {
+            Span { start: inner.start + member.value.start, end: inner.start + member.value.end }
+        });
+        self.rename(data, model, None)
+    }
+
+    fn rename(&self, data: &[u8], model: Option<Span>, removal: Option<Span>) -> Verdict {
+        let model = model.filter(|span| {
+            let old = span.of_bytes(data);
+            old.first() == Some(&b'"') && old != self.model
+        });
+        if model.is_none() && removal.is_none() { Verdict::Pass } else { Verdict::Edit(model, removal) }
+    }
+}
+
+/// The members of an event that matter to anyone.
+#[derive(Default)]
+struct Found {
+    model: Option<Span>,
+    choices: Option<Span>,
+    usage: Option<Member>,
+    error: Option<Member>,
+    kind: Option<Span>,
+    inner: Option<Span>,
+    done: bool,
+}
+
+impl Found {
+    /// Reads the top level; `false`: not one whole object.
+    fn read(&mut self, data: &[u8]) -> bool {
+        let Ok(mut walk) = Walk::object(data, 0) else { return false };
+        loop {
+            let member = match walk.member() {
+                Ok(Some(member)) => member,
+                Ok(None) => return json::space(data, walk.end()) == data.len(),
+                Err(json::Malformed) => return false,
+            };
+            match member.key.of_bytes(data) {
+                b"model" => self.model = Some(member.value),
+                b"choices" => self.choices = Some(member.value),
+                b"usage" => self.usage = Some(member),
+                b"error" if member.value.of_bytes(data) != b"null" => self.error = Some(member),
+                b"type" => self.kind = Some(member.value),
+                b"message" | b"response" => self.inner = Some(member.value),
+                b"done" => self.done = member.value.of_bytes(data) == b"true",
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether a choice has a `finish_reason` that is a string. The quoted key cannot stand inside a JSON string, where
+/// its quotes would be escaped.
+fn finishes(choices: &[u8]) -> bool {
+    let key = b"\"finish_reason\"";
+    memmem::find_iter(choices, key).any(|at| {
+        let colon = json::space(choices, at + key.len());
+        choices.get(colon) == Some(&b':') && choices.get(json::space(choices, colon + 1)) == Some(&b'"')
+    })
+}
+
+fn is_empty_array(value: &[u8]) -> bool {
+    value.strip_prefix(b"[").is_some_and(|rest| rest.trim_ascii() == b"]")
+}
+
+/// The status that an error object of a stream would have had.
+fn status_of(error: &[u8]) -> u16 {
+    let code = json::find(error, b"code").and_then(|member| json::integer(member.value.of_bytes(error)));
+    code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code)).unwrap_or(500)
+}
+
+fn broken(what: &str) -> Failure {
+    Failure::new(FailureKind::UpstreamBroken, format!("The endpoint {what}."))
+}
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -1,0 +1,320 @@
+//! Which endpoints serve which model: an immutable snapshot, rebuilt by the control core when probes find other
+//! models, and read by shards through one generation check.
+//!
+//! Names: an exact name wins, then the longest wildcard; `:latest` and the case of letters do not matter, and a
+//! name is found with and without the `ollama/` prefix. A model without listed endpoints is served by every
+//! endpoint whose probe has named it; endpoints that have not been probed yet count as having everything.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use crossbeam_utils::CachePadded;
+
+use crate::api::Task;
+use crate::balance::{Field, weighted};
+use crate::config::{self, Config, Strategy, normalized};
+use crate::registry::EndpointState;
+use crate::telemetry::metric::Slots;
+
+/// The endpoints of the process, in the order of the configuration.
+pub type Registry = [Arc<EndpointState>];
+
+/// One public model and the endpoints that serve it.
+#[derive(Debug)]
+pub struct Deployment {
+    /// The name clients know.
+    pub name: String,
+    /// Where its metrics are kept.
+    pub slot: usize,
+    /// Who may serve it.
+    pub candidates: Vec<Candidate>,
+    /// What its tokens cost.
+    pub price: config::Price,
+    strategy: Strategy,
+    turns: Vec<u16>,
+    cursor: Arc<CachePadded<AtomicUsize>>,
+}
+
+/// One endpoint under the name it knows the model by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Index into the registry.
+    pub endpoint: usize,
+    /// What the endpoint is asked for.
+    pub upstream_model: String,
+    /// Stable over restarts: a hash of endpoint and model.
+    pub id: String,
+    /// Ready header lines that name the endpoint.
+    pub headers: Vec<u8>,
+}
+
+/// The snapshot.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    exact: HashMap<String, Arc<Deployment>>,
+    wildcards: Vec<Wildcard>,
+    /// Models to list, in the order of the configuration.
+    pub listed: Vec<Arc<Deployment>>,
+}
+
+#[derive(Debug)]
+struct Wildcard {
+    /// Before the star.
+    prefix: String,
+    rule: config::Model,
+    slot: usize,
+    cursor: Arc<CachePadded<AtomicUsize>>,
+}
+
+impl Catalog {
+    /// Builds the snapshot from the configuration and what probes have found; turns go on where `old` was.
+    #[must_use]
+    pub fn build(config: &Config, registry: &Registry, slots: &Slots, old: &Self) -> Self {
+        let mut catalog = Self::default();
+        for rule in config.models.iter().filter(|rule| !rule.name.ends_with('*')) {
+            let candidates = scope(rule, registry)
+                .filter(|&at| !rule.endpoints.is_empty() || may_have(&registry[at], &rule.upstream_model))
+                .map(|at| (at, rule.upstream_model.clone()));
+            let deployment = old.deployment(&rule.name, rule, candidates.collect(), registry, slots);
+            catalog.add(deployment);
+        }
+        let mut rules: Vec<_> = config.models.iter().filter(|rule| rule.name.ends_with('*')).collect();
+        rules.sort_by_key(|rule| std::cmp::Reverse(rule.name.len()));
+        for rule in rules {
+            for (name, candidates) in discovered(rule, registry) {
+                if !catalog.exact.contains_key(&normalized(&name)) {
+                    let deployment = old.deployment(&name, rule, candidates, registry, slots);
+                    catalog.add(deployment);
+                }
+            }
+            catalog.wildcards.push(Wildcard {
+                prefix: rule.name.trim_end_matches('*').to_owned(),
+                rule: rule.clone(),
+                slot: slots.of(&rule.name),
+                cursor: Arc::default(),
+            });
+        }
+        catalog
+    }
+
+    /// The deployment that serves `model`.
+    #[must_use]
+    pub fn find(&self, model: &str, registry: &Registry) -> Option<Arc<Deployment>> {
+        if let Some(found) = self.exact.get(model) {
+            return Some(Arc::clone(found));
+        }
+        let name = normalized(model);
+        let bare = name.strip_prefix("ollama/");
+        let with = format!("ollama/{name}");
+        [Some(name.as_str()), bare, Some(&with)]
+            .into_iter()
+            .flatten()
+            .find_map(|name| self.exact.get(name).map(Arc::clone))
+            .or_else(|| [Some(model), bare, Some(&with)].into_iter().flatten().find_map(|name| self.guess(name, registry)))
+    }
+
+    /// A model that a wildcard covers and that no probe could have found yet.
+    fn guess(&self, model: &str, registry: &Registry) -> Option<Arc<Deployment>> {
+        let wildcard = self.wildcards.iter().find(|wildcard| model.starts_with(&wildcard.prefix))?;
+        let rest = &model[wildcard.prefix.len()..];
+        let upstream_model = substitute(&wildcard.rule.upstream_model, rest);
+        let unknown: Vec<_> = scope(&wildcard.rule, registry)
+            .filter(|&at| registry[at].facts().is_none())
+            .map(|at| (at, upstream_model.clone()))
+            .collect();
+        if unknown.is_empty() || rest.is_empty() {
+            return None;
+        }
+        let cursor = Arc::clone(&wildcard.cursor);
+        Some(Arc::new(Deployment::new(model, wildcard.slot, &wildcard.rule, unknown, registry, cursor)))
+    }
+
+    fn add(&mut self, deployment: Deployment) {
+        let deployment = Arc::new(deployment);
+        self.exact.insert(normalized(&deployment.name), Arc::clone(&deployment));
+        self.exact.insert(deployment.name.clone(), Arc::clone(&deployment));
+        self.listed.push(deployment);
+    }
+
+    fn deployment(
+        &self,
+        name: &str,
+        rule: &config::Model,
+        candidates: Vec<(usize, String)>,
+        registry: &Registry,
+        slots: &Slots,
+    ) -> Deployment {
+        let cursor = self.exact.get(name).map(|old| Arc::clone(&old.cursor)).unwrap_or_default();
+        Deployment::new(name, slots.of(name), rule, candidates, registry, cursor)
+    }
+}
+
+/// Endpoints a rule may use.
+fn scope<'a>(rule: &'a config::Model, registry: &Registry) -> impl Iterator<Item = usize> + 'a {
+    let all = if rule.endpoints.is_empty() { registry.len() } else { 0 };
+    rule.endpoints.iter().copied().chain(0..all)
+}
+
+fn may_have(endpoint: &EndpointState, model: &str) -> bool {
+    endpoint.facts().is_none_or(|facts| facts.models.iter().any(|has| normalized(has) == normalized(model)))
+}
+
+/// Models of endpoints that a wildcard rule covers, by public name.
+fn discovered(rule: &config::Model, registry: &Registry) -> Vec<(String, Vec<(usize, String)>)> {
+    let upstream_prefix = rule.upstream_model.trim_end_matches('*');
+    let mut found: Vec<(String, Vec<(usize, String)>)> = Vec::new();
+    for at in scope(rule, registry) {
+        let Some(facts) = registry[at].facts() else { continue };
+        for model in &facts.models {
+            let Some(rest) = model.strip_prefix(upstream_prefix) else { continue };
+            let name = substitute(&rule.name, rest);
+            match found.iter_mut().find(|(known, _)| normalized(known) == normalized(&name)) {
+                Some((_, candidates)) => candidates.push((at, model.clone())),
+                None => found.push((name, vec![(at, model.clone())])),
+            }
+        }
+    }
+    found
+}
+
+fn substitute(pattern: &str, rest: &str) -> String {
+    pattern.strip_suffix('*').map_or_else(|| pattern.to_owned(), |prefix| format!("{prefix}{rest}"))
+}
+
+impl Deployment {
+    fn new(
+        name: &str,
+        slot: usize,
+        rule: &config::Model,
+        candidates: Vec<(usize, String)>,
+        registry: &Registry,
+        cursor: Arc<CachePadded<AtomicUsize>>,
+    ) -> Self {
+        let weight = |at: usize| {
+            let index = if rule.endpoints.is_empty() { Some(at) } else { rule.endpoints.iter().position(|&e| e == at) };
+            index.and_then(|index| rule.weights.get(index)).copied().unwrap_or(1)
+        };
+        let turns = weighted::turns(&candidates.iter().map(|(at, _)| weight(*at)).collect::<Vec<_>>());
+        let candidates = candidates.into_iter().map(|(at, model)| Candidate::new(at, model, &registry[at])).collect();
+        Self { name: name.to_owned(), slot, candidates, price: rule.price, strategy: rule.strategy, turns, cursor }
+    }
+
+    /// The candidate to try next for `task`, given those `tried` already. Those that are up come first; marks of
+    /// health only delay, so when none is up the others are tried. `None`: none is left.
+    #[must_use]
+    pub fn pick(&self, registry: &Registry, task: Task, tried: &[usize], random: u64) -> Option<usize> {
+        let field = |wants_up: bool| Field {
+            n: self.candidates.len(),
+            eligible: move |at: usize| {
+                let endpoint = &registry[self.candidates[at].endpoint];
+                !tried.contains(&at)
+                    && endpoint.health().is_up() == wants_up
+                    && !endpoint.disabled()
+                    && !endpoint.full()
+                    && task.served_by(endpoint.config.kind)
+            },
+            load: move |at: usize| registry[self.candidates[at].endpoint].in_flight(),
+            cursor: &self.cursor,
+            turns: &self.turns,
+        };
+        field(true).pick(self.strategy, random).or_else(|| field(false).pick(self.strategy, random))
+    }
+
+    /// Whether some candidate could serve `task` but has no free slot.
+    #[must_use]
+    pub fn all_full(&self, registry: &Registry, task: Task) -> bool {
+        self.candidates.iter().any(|candidate| {
+            let endpoint = &registry[candidate.endpoint];
+            endpoint.full() && !endpoint.disabled() && task.served_by(endpoint.config.kind)
+        })
+    }
+
+    /// Whether any candidate's kind has the path of `task`.
+    #[must_use]
+    pub fn serves(&self, registry: &Registry, task: Task) -> bool {
+        self.candidates.iter().any(|candidate| task.served_by(registry[candidate.endpoint].config.kind))
+    }
+}
+
+impl Candidate {
+    fn new(endpoint: usize, upstream_model: String, state: &EndpointState) -> Self {
+        let url = &state.config.url;
+        let base = format!("http://{}{}", state.authority, url.path);
+        let id = format!("{:016x}", fnv1a(&[state.config.name.as_bytes(), base.as_bytes(), upstream_model.as_bytes()]));
+        let headers = format!(
+            "x-corelane-endpoint: {}\r\nx-litellm-model-id: {id}\r\nx-litellm-model-api-base: {base}\r\n",
+            state.config.name
+        );
+        Self { endpoint, upstream_model, id, headers: headers.into_bytes() }
+    }
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo), over parts with a separator: an identifier, not a defence.
+fn fnv1a(parts: &[&[u8]]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.iter().copied().chain([0xff]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Facts;
+
+    fn world(toml: &str) -> (Config, Vec<Arc<EndpointState>>) {
+        let config = config::parse(toml).unwrap();
+        let registry = config.endpoints.iter().map(|endpoint| Arc::new(EndpointState::new(endpoint.clone()))).collect();
+        (config, registry)
+    }
+
+    fn has(endpoint: &EndpointState, models: &[&str]) {
+        let models = models.iter().map(|&model| model.to_owned()).collect();
+        endpoint.set_facts(Facts { models, ..Facts::default() });
+    }
+
+    const TWO: &str = "[[endpoints]]\nname='a'\nurl='http://h:1'\n[[endpoints]]\nname='b'\nurl='http://h:2'\n";
+
+    #[test]
+    fn names_with_and_without_prefix_and_tag() {
+        let (config, registry) = world(&format!("{TWO}[[models]]\nname='ollama/llama3.2'\nendpoints=['b']\n"));
+        let catalog = Catalog::build(&config, &registry, &Slots::default(), &Catalog::default());
+        for name in ["ollama/llama3.2", "llama3.2", "Llama3.2:latest", "ollama/LLAMA3.2"] {
+            let found = catalog.find(name, &registry).unwrap();
+            assert_eq!(found.candidates[0].upstream_model, "llama3.2");
+            assert_eq!(found.candidates[0].endpoint, 1);
+        }
+        assert!(catalog.find("llama3", &registry).is_none());
+    }
+
+    #[test]
+    fn wildcards_follow_the_probes() {
+        let (config, registry) = world(&format!("{TWO}[[models]]\nname='ollama/*'\n"));
+        let build = || Catalog::build(&config, &registry, &Slots::default(), &Catalog::default());
+        let guessed = build().find("ollama/any", &registry).unwrap();
+        assert_eq!(guessed.candidates.len(), 2, "nothing is known yet: both may have it");
+        has(&registry[0], &["llama3.2:latest", "x"]);
+        has(&registry[1], &["llama3.2"]);
+        let catalog = build();
+        assert!(catalog.find("ollama/any", &registry).is_none());
+        assert_eq!(catalog.find("llama3.2", &registry).unwrap().candidates.len(), 2);
+        assert_eq!(catalog.find("x", &registry).unwrap().candidates.len(), 1);
+        let listed: Vec<_> = catalog.listed.iter().map(|deployment| deployment.name.as_str()).collect();
+        assert_eq!(listed, ["ollama/llama3.2:latest", "ollama/x"]);
+    }
+
+    #[test]
+    fn marks_only_delay() {
+        let (config, registry) = world(&format!("{TWO}[[models]]\nname='m'\nendpoints=['a','b']\n"));
+        let catalog = Catalog::build(&config, &registry, &Slots::default(), &Catalog::default());
+        let found = catalog.find("m", &registry).unwrap();
+        let thresholds = crate::health::Thresholds { unhealthy: 1, healthy: 1 };
+        registry[0].observe(false, thresholds);
+        assert_eq!(found.pick(&registry, Task::Chat, &[], 1), Some(1));
+        assert_eq!(found.pick(&registry, Task::Chat, &[1], 1), Some(0), "the last one is always tried");
+        registry[1].observe(false, thresholds);
+        assert!(found.pick(&registry, Task::Chat, &[], 1).is_some());
+        registry[0].set_disabled(true);
+        registry[1].set_disabled(true);
+        assert_eq!(found.pick(&registry, Task::Chat, &[], 1), None, "what an operator took out stays out");
+    }
+}

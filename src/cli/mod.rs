@@ -1,0 +1,85 @@
+//! The command line: one file a command.
+
+pub mod check;
+//pub mod demo;
+pub mod effective;
+pub mod serve;
+//pub mod sim;
+pub mod talk;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// One binary in front of your model servers.
+#[derive(Debug, Parser)]
+#[command(name = "corelane", version, about)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve {
+        /// Configuration; without it ./corelane.toml, /etc/corelane/corelane.toml, or the built-in default.
+        #[arg(short, long)]
+        config: Option<PathBuf>,
+    },
+    /// Run three simulated Ollama servers and the gateway in front of them, and say what to try.
+    Demo,
+    /// Check a configuration: all errors at once.
+    Check {
+        /// The file to check.
+        file: PathBuf,
+    },
+    /// Print the effective configuration.
+    Config {
+        /// The file to read; found as by `serve` if left out.
+        #[arg(short, long)]
+        config: Option<PathBuf>,
+    },
+    /// Drain the running gateway: no new work, exchanges finish, exit.
+    Drain(talk::Admin),
+    /// Reload the configuration of the running gateway.
+    Reload(talk::Admin),
+    /// Show the state of the running gateway.
+    Status(talk::Admin),
+    // Run a simulated Ollama server, for tests and load tests.
+    //Sim(sim::SimArgs),
+}
+
+/// Exit code for bad usage or configuration.
+pub const BAD_USAGE: u8 = 2;
+/// Exit code for a failure while running.
+pub const FAILED: u8 = 1;
+
+/// Runs what the arguments ask for.
+#[must_use]
+pub fn run() -> ExitCode {
+    match Args::parse().command {
+        Command::Serve { config } => serve::run(config.as_deref()),
+        Command::Demo => ExitCode::SUCCESS,
+        Command::Check { file } => check::run(&file),
+        Command::Config { config } => effective::run(config.as_deref()),
+        Command::Drain(admin) => talk::run(&admin, "POST", "/drain"),
+        Command::Reload(admin) => talk::run(&admin, "POST", "/reload"),
+        Command::Status(admin) => talk::run(&admin, "GET", "/status"),
+        //Command::Sim(args) => sim::run(args),
+    }
+}
+
+/// Writes a line to standard output; a closed pipe is not our failure.
+pub fn say(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Writes a line to standard error.
+pub fn complain(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "corelane: {text}");
+}

@@ -1,0 +1,44 @@
+//! `corelane serve`: finds the configuration and runs the gateway.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{BAD_USAGE, FAILED, complain, say};
+use crate::boot::Gateway;
+use crate::config::{self, Config, Problems};
+
+/// Where a configuration is looked for when none is named.
+const PLACES: [&str; 2] = ["corelane.toml", "/etc/corelane/corelane.toml"];
+
+/// Runs until a signal ends it.
+#[must_use]
+pub fn run(path: Option<&Path>) -> ExitCode {
+    let config = match find(path) {
+        Ok(config) => config,
+        Err(problems) => {
+            complain(&problems.to_string());
+            return ExitCode::from(BAD_USAGE);
+        }
+    };
+    match Gateway::start(config) {
+        Ok(gateway) => {
+            say(&gateway.ready_line());
+            if gateway.wait() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// The configuration named, the first one found, or the built-in default.
+///
+/// # Errors
+/// The file's problems, all at once.
+pub fn find(path: Option<&Path>) -> Result<Config, Problems> {
+    match path.or_else(|| PLACES.iter().map(Path::new).find(|place| place.exists())) {
+        Some(path) => config::load(path),
+        None => Ok(config::builtin()),
+    }
+}

@@ -1,0 +1,171 @@
+//! `[[models]]`: public names, where they lead, and at what share.
+
+use std::collections::HashMap;
+
+use super::super::problem::{choices, quote};
+use super::super::reader::{Place, Table, Value};
+use super::super::render::STRATEGIES;
+use super::super::{Endpoint, Model, Price, Strategy};
+use super::endpoints::WEIGHT_MAX;
+use super::unavailable;
+
+/// Public names that a gateway may have: each is a label in the metrics.
+const MODELS_MAX: usize = 10_000;
+/// Prefixes by which LiteLLM names a provider; no endpoint knows them.
+const PROVIDER_PREFIXES: [&str; 2] = ["ollama/", "ollama_chat/"];
+
+/// A model name as it is compared: lower-case ASCII, without one `:latest` at its end.
+pub fn normalized(name: &str) -> String {
+    let mut lower = name.to_ascii_lowercase();
+    if let Some(rest) = lower.strip_suffix(":latest") {
+        lower.truncate(rest.len());
+    }
+    lower
+}
+
+/// Every model in the file's order; `default` is the strategy of those that name none.
+pub(super) fn read(root: &mut Table<'_>, endpoints: &[Endpoint], default: Strategy) -> Vec<Model> {
+    let by_name: HashMap<&str, usize> =
+        endpoints.iter().enumerate().map(|(index, endpoint)| (endpoint.name.as_str(), index)).collect();
+    let mut first_lines: HashMap<String, u32> = HashMap::new();
+    let models = root.sections("models", |table| {
+        let model = read_model(table, endpoints, &by_name, default);
+        if !model.name.is_empty()
+            && let Some(line) = first_lines.insert(normalized(&model.name), table.place.line)
+        {
+            let message = format!("{} is also the name of the model in line {line}", quote(&model.name));
+            let place = table.take("name").map_or_else(|| table.place.clone(), |value| value.place);
+            table.report.add(&place, message, "case and `:latest` at the end make no difference");
+        }
+        model
+    });
+    if models.len() > MODELS_MAX {
+        let place = Place { path: "models".to_owned(), line: 0 };
+        root.report.add(&place, format!("{} models", models.len()), format!("at most {MODELS_MAX}"));
+    }
+    models
+}
+
+fn read_model(
+    table: &mut Table<'_>,
+    endpoints: &[Endpoint],
+    by_name: &HashMap<&str, usize>,
+    default: Strategy,
+) -> Model {
+    let name =
+        table.require("name", r#"e.g. name = "ollama/llama3.2""#).and_then(read_name).unwrap_or_default();
+    let upstream_model = read_upstream_model(table, &name);
+    let chosen = table.take("endpoints").map(|value| read_endpoints(value, by_name)).unwrap_or_default();
+    let order = if chosen.is_empty() { (0..endpoints.len()).collect() } else { chosen.clone() };
+    let model = Model {
+        name,
+        upstream_model,
+        endpoints: chosen,
+        strategy: table.word("strategy", &STRATEGIES, default),
+        weights: read_weights(table, endpoints, &order),
+        price: table.section("price", read_price),
+    };
+    unavailable::refuse_fallbacks(table);
+    model
+}
+
+fn read_name(value: Value<'_>) -> Option<String> {
+    let text = value.text()?;
+    check_name(&value, text);
+    if !text.is_empty() && normalized(text).is_empty() {
+        value.wrong("nothing is left of this name without `:latest`", "put the model's name before it");
+    }
+    Some(text.to_owned())
+}
+
+/// Visible ASCII that needs no escape in JSON or a metric's label; one `*`, at the end.
+fn check_name(value: &Value<'_>, text: &str) {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if text.is_empty() || text.len() > 256 || !text.bytes().all(allowed) {
+        let hint = r#"1 to 256 visible ASCII characters, without `"` and `\`"#;
+        value.wrong(format!("{} is no model name", quote(text)), hint);
+    }
+    if text.find('*').is_some_and(|at| at + 1 != text.len()) {
+        value.wrong(format!("{} has a `*` before its end", quote(text)), "only one, at the end: `ollama/*`");
+    }
+}
+
+fn read_upstream_model(table: &mut Table<'_>, name: &str) -> String {
+    let Some(value) = table.take("upstream_model") else {
+        let rest = PROVIDER_PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+        if rest.is_empty() && !name.is_empty() {
+            let hint = "write the name that the endpoint is asked for";
+            let message = "`upstream_model` is missing, and nothing is left of the name without its prefix";
+            table.report.add(&table.place, message, hint);
+        }
+        return rest.to_owned();
+    };
+    let Some(text) = value.text() else { return String::new() };
+    check_name(&value, text);
+    if text.ends_with('*') && !name.is_empty() && !name.ends_with('*') {
+        value.wrong(
+            "`*` takes what `*` in `name` matched, and there is none",
+            "remove it, or end `name` with `*`",
+        );
+    }
+    text.to_owned()
+}
+
+fn read_endpoints(value: Value<'_>, by_name: &HashMap<&str, usize>) -> Vec<usize> {
+    let mut chosen = Vec::new();
+    for item in value.items().unwrap_or_default() {
+        let Some(name) = item.text() else { continue };
+        match by_name.get(name) {
+            None => unknown_endpoint(&item, name, "there is no endpoint", by_name),
+            Some(index) if chosen.contains(index) => {
+                item.wrong(format!("{} is listed twice", quote(name)), "remove one of them");
+            }
+            Some(&index) => chosen.push(index),
+        }
+    }
+    chosen
+}
+
+fn unknown_endpoint(value: &Value<'_>, name: &str, message: &str, by_name: &HashMap<&str, usize>) {
+    let mut known: Vec<&str> = by_name.keys().copied().filter(|name| !name.is_empty()).collect();
+    known.sort_unstable();
+    value.wrong(format!("{message} {}", quote(name)), choices(name, &known));
+}
+
+/// The endpoints' own weights in `order`, each replaced by what the model's `weights` table says.
+fn read_weights(table: &mut Table<'_>, endpoints: &[Endpoint], order: &[usize]) -> Vec<u32> {
+    let mut weights: Vec<u32> =
+        order.iter().filter_map(|&index| endpoints.get(index)).map(|endpoint| endpoint.weight).collect();
+    let pairs = table.take("weights").and_then(|value| value.pairs()).unwrap_or_default();
+    if pairs.is_empty() {
+        return weights;
+    }
+    let names = order.iter().filter_map(|&index| endpoints.get(index)).map(|endpoint| endpoint.name.as_str());
+    let slots: HashMap<&str, usize> = names.enumerate().map(|(slot, name)| (name, slot)).collect();
+    for (name, value) in pairs {
+        match slots.get(name).and_then(|&slot| weights.get_mut(slot)) {
+            Some(weight) => *weight = value.integer(1, WEIGHT_MAX).unwrap_or(1),
+            None => unknown_endpoint(&value, name, "this model has no endpoint", &slots),
+        }
+    }
+    weights
+}
+
+fn read_price(table: &mut Table<'_>) -> Price {
+    let mut amount = |key| table.take(key).and_then(|value| value.amount()).unwrap_or_default();
+    Price { input_per_1k: amount("input_per_1k"), output_per_1k: amount("output_per_1k") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normalized;
+
+    #[test]
+    fn names_are_compared_without_case_and_latest() {
+        assert_eq!(normalized("ollama/Llama3.2:LATEST"), "ollama/llama3.2");
+        assert_eq!(normalized("a:latest:latest"), "a:latest");
+        assert_eq!(normalized("latest"), "latest");
+        assert_eq!(normalized("Ä:7b"), "Ä:7b");
+        assert_eq!(normalized(":latest"), "");
+    }
+}

@@ -1,0 +1,69 @@
+//! Parts of the contract that this version does not build.
+//!
+//! Who configures a guard, a limit or TLS relies on it: each is a mistake rather than a silence. Only the value that
+//! says "none" is accepted, and every function here goes away with the version that builds its part.
+
+use super::super::reader::{Table, Value};
+
+/// Refuses the sections of the whole file that are not built.
+pub(super) fn refuse_sections(root: &mut Table<'_>) {
+    if let Some(guard) = root.take("guard").filter(|value| !is_only(value, "enabled", |flag| flag.is(false)))
+    {
+        missing(&guard, "the guard", "remove [guard], or leave only `enabled = false` in it");
+    }
+    if let Some(cache) = root.take("cache").filter(|value| !is_off(value)) {
+        missing(&cache, "the cache", r#"remove [cache], or set `store = "off"` in it"#);
+    }
+    refuse(root, "limits", "limits per client");
+    refuse(root, "keys", "authentication of clients");
+}
+
+/// Refuses a key, whatever its value.
+pub(super) fn refuse(table: &mut Table<'_>, key: &'static str, what: &str) {
+    if let Some(value) = table.take(key) {
+        missing(&value, what, &format!("remove {}", value.place.path));
+    }
+}
+
+/// Refuses fallbacks of a model; an empty list is none.
+pub(super) fn refuse_fallbacks(table: &mut Table<'_>) {
+    if let Some(value) = table.take("fallbacks")
+        && value.items().is_some_and(|items| !items.is_empty())
+    {
+        missing(&value, "a fallback to another model", "remove fallbacks; list several endpoints instead");
+    }
+}
+
+/// Refuses bodies in the log, and a log that is not masked.
+pub(super) fn refuse_log_flags(table: &mut Table<'_>) {
+    if let Some(value) = table.take("bodies")
+        && value.flag() == Some(true)
+    {
+        missing(&value, "a log of bodies", "remove bodies, or set it to false");
+    }
+    if let Some(value) = table.take("mask")
+        && value.flag() == Some(false)
+    {
+        missing(&value, "a log that is not masked", "remove mask, or set it to true");
+    }
+}
+
+fn missing(value: &Value<'_>, what: &str, hint: &str) {
+    value.wrong(format!("{what} is not available in this version"), hint);
+}
+
+/// Whether `value` is a table with nothing but `key`, and that one as `accept` wants it.
+fn is_only(value: &Value<'_>, key: &str, accept: impl Fn(&Value<'_>) -> bool) -> bool {
+    match value.quiet_pairs().as_slice() {
+        [(name, value)] => *name == key && accept(value),
+        _ => false,
+    }
+}
+
+/// Whether `value` is a cache's table of known keys that says `store = "off"`.
+fn is_off(value: &Value<'_>) -> bool {
+    let pairs = value.quiet_pairs();
+    let known = ["store", "url", "ttl", "memory_bytes_max"];
+    pairs.iter().all(|(key, _)| known.contains(key))
+        && pairs.iter().any(|(key, value)| *key == "store" && value.as_text() == Some("off"))
+}

@@ -1,0 +1,120 @@
+//! What a key is when the file does not say it, and the configuration without a file.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::{
+    Access, Balance, Bytes, Config, Driver, Endpoint, Health, Kind, Level, Log, Metrics, Model, Price, Retry,
+    Server, Strategy, Timeouts, Url,
+};
+
+/// The configuration without a file: one Ollama on this host, every model it has; nobody else may connect.
+pub fn builtin() -> Config {
+    let url = Url { host: "127.0.0.1".to_owned(), port: 11434, path: String::new() };
+    let endpoint =
+        Endpoint { name: "ollama".to_owned(), url, kind: Kind::Ollama, api_key: None, weight: 1, slots: 0 };
+    let balance = Balance::default();
+    Config {
+        server: Server { listen: vec![address(Ipv4Addr::LOCALHOST, 8000)], ..Server::default() },
+        models: vec![any_model(balance.strategy, vec![endpoint.weight])],
+        endpoints: vec![endpoint],
+        balance,
+        health: Health::default(),
+        timeouts: Timeouts::default(),
+        retry: Retry::default(),
+        log: Log::default(),
+        metrics: Metrics::default(),
+    }
+}
+
+/// The model of a file that lists none: whatever an endpoint has, under its own name.
+pub(super) fn any_model(strategy: Strategy, weights: Vec<u32>) -> Model {
+    Model {
+        name: "*".to_owned(),
+        upstream_model: "*".to_owned(),
+        endpoints: Vec::new(),
+        strategy,
+        weights,
+        price: Price::default(),
+    }
+}
+
+const fn address(ip: Ipv4Addr, port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(ip), port)
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: vec![address(Ipv4Addr::UNSPECIFIED, 8000)],
+            admin_listen: address(Ipv4Addr::LOCALHOST, 8001),
+            shards: None,
+            pin: None,
+            driver: Driver::Auto,
+            max_concurrent_requests: 1000,
+            max_connections: 50_000,
+            body_bytes_max: Bytes(20 << 20),
+            answer_bytes_max: Bytes(64 << 20),
+            buffered_bytes_max: Bytes(1 << 30),
+            head_bytes_max: Bytes(32 << 10),
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(75),
+            upstream_keep_alive: Duration::from_secs(55),
+            upstream_idle_max: 256,
+            write_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(30),
+            trusted_proxies: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        Self { strategy: Strategy::LeastBusy }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            path: None,
+            expect_field: None,
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+            unhealthy_threshold: 3,
+            healthy_threshold: 2,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(300),
+            idle: Duration::from_secs(300),
+            total: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 3, on_timeout: true, backoff: Duration::from_millis(100) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Level::Info, access: Access::Stderr }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { litellm_names: true }
+    }
+}

@@ -1,0 +1,283 @@
+//! What the operator asked for, checked: the types every other module reads.
+//!
+//! A `Config` only exists when the whole file was valid (`check::load`), so its readers assert nothing. It is
+//! immutable and shared by `Arc`; names are resolved to indices, times to `Duration`, secrets to `Secret`.
+//! Invariants: endpoint names are unique; model names are unique after `normalized`; every index in
+//! `Model::endpoints` is in range; no threshold, weight or size is zero where zero makes no sense.
+
+mod address;
+pub mod check;
+mod defaults;
+mod problem;
+mod reader;
+mod render;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use check::{load, normalized, parse};
+pub use defaults::builtin;
+pub use problem::{Problem, Problems};
+pub use render::effective;
+pub use units::{Bytes, Secret};
+
+/// The whole configuration of one gateway.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// Listeners and bounds of the process.
+    pub server: Server,
+    /// The upstream servers, in the file's order.
+    pub endpoints: Vec<Endpoint>,
+    /// Public model names and their policies, in the file's order.
+    pub models: Vec<Model>,
+    /// How an endpoint is picked where a model says nothing else.
+    pub balance: Balance,
+    /// Active probes.
+    pub health: Health,
+    /// Deadlines of an exchange.
+    pub timeouts: Timeouts,
+    /// Attempts before the client is told of a failure.
+    pub retry: Retry,
+    /// What is logged, and where to.
+    pub log: Log,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+}
+
+/// `[server]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Server {
+    /// Addresses of the data listener; port 0 lets the kernel choose.
+    pub listen: Vec<SocketAddr>,
+    /// Address of the admin listener (metrics, status).
+    pub admin_listen: SocketAddr,
+    /// Number of shards; `None`: one per usable core.
+    pub shards: Option<usize>,
+    /// `true`: a shard stays on its core. `None`: only with three or more cores.
+    pub pin: Option<bool>,
+    /// Which driver the shards ask the kernel for.
+    pub driver: Driver,
+    /// Exchanges at once over all shards; more are answered 503.
+    pub max_concurrent_requests: usize,
+    /// Client connections at once over all shards; more wait in the kernel's queue.
+    pub max_connections: usize,
+    /// Largest request body in bytes; more is 413.
+    pub body_bytes_max: Bytes,
+    /// Largest whole (not streamed) answer of an endpoint in bytes; more is 502.
+    pub answer_bytes_max: Bytes,
+    /// Bytes that bodies above 64 KiB and answers above 64 KiB may hold at once, over all shards; more is 503.
+    pub buffered_bytes_max: Bytes,
+    /// Largest request head in bytes; more is 431.
+    pub head_bytes_max: Bytes,
+    /// Time for a request head once its first byte came; then 408.
+    pub head_timeout: Duration,
+    /// Time between two reads of a request body; then 408.
+    pub body_timeout: Duration,
+    /// How long an idle client connection stays open.
+    pub keep_alive: Duration,
+    /// How long an idle upstream connection stays in a pool.
+    pub upstream_keep_alive: Duration,
+    /// Idle upstream connections kept per endpoint and shard.
+    pub upstream_idle_max: usize,
+    /// How long a write to a client may make no progress.
+    pub write_timeout: Duration,
+    /// How long running exchanges may finish after TERM or INT.
+    pub drain_timeout: Duration,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Headers added to every answer.
+    pub headers: Vec<(String, String)>,
+}
+
+/// The kernel interface of the shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Driver {
+    /// io_uring where the kernel allows it, else epoll.
+    Auto,
+    /// io_uring with fewer flags if need be; start fails where it is denied.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// An address range, `10.0.0.0/8` or `fd00::/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Cidr {
+    /// The network's first address.
+    pub network: std::net::IpAddr,
+    /// Leading bits that count.
+    pub prefix: u8,
+}
+
+/// `[[endpoints]]`: one upstream server.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Endpoint {
+    /// Unique name, used in metrics, `/status` and headers.
+    pub name: String,
+    /// Host and port; `path` has no final slash and is empty or begins with one.
+    pub url: Url,
+    /// Which API it speaks.
+    pub kind: Kind,
+    /// Sent upstream as `Authorization: Bearer`; `None`: no such header.
+    pub api_key: Option<Secret>,
+    /// Share under the `weighted` strategy, 1 to 1000.
+    pub weight: u32,
+    /// Exchanges in flight at most, over all shards; 0: no cap.
+    pub slots: u32,
+}
+
+/// `http://host[:port][/path]`, parsed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Url {
+    /// Host as written, without brackets.
+    pub host: String,
+    /// Port, 80 by default.
+    pub port: u16,
+    /// Prefix of every path, e.g. `/openai`; `/v1` at the end is dropped, since paths carry it.
+    pub path: String,
+}
+
+/// Which API an endpoint speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Ollama: native paths and its `/v1`.
+    Ollama,
+    /// vLLM, llama.cpp, OpenAI: `/v1` only.
+    Openai,
+}
+
+/// `[[models]]`: a public name with a policy.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Model {
+    /// What clients ask for; one `*` at the end matches any rest.
+    pub name: String,
+    /// What an endpoint is asked for; a `*` at its end takes the rest that `name` matched.
+    pub upstream_model: String,
+    /// Indices into `Config::endpoints`; empty: every endpoint that has the model.
+    pub endpoints: Vec<usize>,
+    /// How one of them is picked.
+    pub strategy: Strategy,
+    /// Weights in the order of `endpoints` (or of `Config::endpoints` when that is empty).
+    pub weights: Vec<u32>,
+    /// What its tokens cost.
+    pub price: Price,
+}
+
+/// USD per 1000 tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Price {
+    /// Prompt tokens.
+    pub input_per_1k: f64,
+    /// Completion tokens.
+    pub output_per_1k: f64,
+}
+
+/// `[balance]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Balance {
+    /// Strategy of models that name none.
+    pub strategy: Strategy,
+}
+
+/// How an endpoint is picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// In turn, exactly, over all shards.
+    RoundRobin,
+    /// The one with the fewest exchanges in flight; ties at random.
+    LeastBusy,
+    /// In turn, in proportion to the weights, evenly spread.
+    Weighted,
+}
+
+/// `[health]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Health {
+    /// Whether probes run.
+    pub enabled: bool,
+    /// Path of the probe for every endpoint; `None`: `/api/tags` for Ollama, `/v1/models` else.
+    pub path: Option<String>,
+    /// Key that the probe's JSON answer must hold; `None`: `models` for Ollama, `data` else.
+    pub expect_field: Option<String>,
+    /// Time between two probes of an endpoint.
+    pub interval: Duration,
+    /// Time for one probe.
+    pub timeout: Duration,
+    /// Failures in a row that mark an endpoint unhealthy.
+    pub unhealthy_threshold: u32,
+    /// Successes in a row that mark it healthy again.
+    pub healthy_threshold: u32,
+}
+
+/// `[timeouts]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Timeouts {
+    /// Until the upstream connection stands.
+    pub connect: Duration,
+    /// From the request sent to the first byte of the answer's body.
+    pub first_byte: Duration,
+    /// Between two reads of an answer.
+    pub idle: Duration,
+    /// For the whole exchange.
+    pub total: Duration,
+}
+
+/// `[retry]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Retry {
+    /// Attempts in all, the first one included.
+    pub attempts: u32,
+    /// Whether a timeout before the first byte is tried again.
+    pub on_timeout: bool,
+    /// Wait before the same endpoint is tried again.
+    pub backoff: Duration,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Log {
+    /// Least level that is written.
+    pub level: Level,
+    /// Where the line of each exchange goes.
+    pub access: Access,
+}
+
+/// Severity of a log line, most severe first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Something was lost.
+    Error,
+    /// Something an operator should look at.
+    Warn,
+    /// Start, stop, health changes.
+    Info,
+    /// Every decision.
+    Debug,
+}
+
+/// Where access lines go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Nowhere.
+    Off,
+    /// Standard error.
+    Stderr,
+    /// Appended to this file.
+    File(PathBuf),
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Metrics {
+    /// Whether LiteLLM's families are shown beside ours.
+    pub litellm_names: bool,
+}

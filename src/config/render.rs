@@ -1,0 +1,193 @@
+//! The effective configuration, written as the file would say it: defaults filled in, secrets masked.
+//!
+//! Invariant: `parse(effective(config))` gives `config` again if no endpoint has a secret. A masked secret is refused
+//! by `parse`, so that it is never sent in place of the real one.
+
+use std::fmt::{Display, Write};
+use std::time::Duration;
+
+use super::{Access, Config, Driver, Endpoint, Health, Kind, Level, Model, Server, Strategy, units};
+
+/// Words of `server.driver`.
+pub(super) const DRIVERS: [(&str, Driver); 3] =
+    [("auto", Driver::Auto), ("io_uring", Driver::IoUring), ("epoll", Driver::Epoll)];
+/// Words of `endpoints.kind`.
+pub(super) const KINDS: [(&str, Kind); 2] = [("ollama", Kind::Ollama), ("openai", Kind::Openai)];
+/// Words of `balance.strategy` and `models.strategy`.
+pub(super) const STRATEGIES: [(&str, Strategy); 3] = [
+    ("round_robin", Strategy::RoundRobin),
+    ("least_busy", Strategy::LeastBusy),
+    ("weighted", Strategy::Weighted),
+];
+/// Words of `log.level`.
+pub(super) const LEVELS: [(&str, Level); 4] =
+    [("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug)];
+
+/// The configuration as TOML in the shape of the file.
+pub fn effective(config: &Config) -> String {
+    let mut page = Page::default();
+    write_server(&mut page, &config.server);
+    config.endpoints.iter().for_each(|endpoint| write_endpoint(&mut page, endpoint));
+    config.models.iter().for_each(|model| write_model(&mut page, model, &config.endpoints));
+    page.header("[balance]");
+    page.word("strategy", &STRATEGIES, config.balance.strategy);
+    write_health(&mut page, &config.health);
+    page.header("[timeouts]");
+    page.time("connect", config.timeouts.connect);
+    page.time("first_byte", config.timeouts.first_byte);
+    page.time("idle", config.timeouts.idle);
+    page.time("total", config.timeouts.total);
+    page.header("[retry]");
+    page.plain("attempts", config.retry.attempts);
+    page.plain("on_timeout", config.retry.on_timeout);
+    page.time("backoff", config.retry.backoff);
+    page.header("[log]");
+    page.word("level", &LEVELS, config.log.level);
+    match &config.log.access {
+        Access::Off => page.text("access", "off"),
+        Access::Stderr => page.text("access", "stderr"),
+        Access::File(path) => page.text("access", path.display()),
+    }
+    page.plain("bodies", false);
+    page.plain("mask", true);
+    page.header("[metrics]");
+    page.plain("litellm_names", config.metrics.litellm_names);
+    page.0
+}
+
+fn write_server(page: &mut Page, server: &Server) {
+    page.header("[server]");
+    page.plain("listen", list(server.listen.iter()));
+    page.text("admin_listen", server.admin_listen);
+    match server.shards {
+        None => page.text("shards", "auto"),
+        Some(count) => page.plain("shards", count),
+    }
+    match server.pin {
+        None => page.note("pin is left out: shards are pinned where there are three or more cores"),
+        Some(pin) => page.plain("pin", pin),
+    }
+    page.word("driver", &DRIVERS, server.driver);
+    page.plain("max_concurrent_requests", server.max_concurrent_requests);
+    page.plain("max_connections", server.max_connections);
+    page.text("body_bytes_max", server.body_bytes_max);
+    page.text("answer_bytes_max", server.answer_bytes_max);
+    page.text("buffered_bytes_max", server.buffered_bytes_max);
+    page.text("head_bytes_max", server.head_bytes_max);
+    page.time("head_timeout", server.head_timeout);
+    page.time("body_timeout", server.body_timeout);
+    page.time("keep_alive", server.keep_alive);
+    page.time("upstream_keep_alive", server.upstream_keep_alive);
+    page.plain("upstream_idle_max", server.upstream_idle_max);
+    page.time("write_timeout", server.write_timeout);
+    page.time("drain_timeout", server.drain_timeout);
+    page.plain("trusted_proxies", list(server.trusted_proxies.iter()));
+    if !server.headers.is_empty() {
+        page.header("[server.headers]");
+        server.headers.iter().for_each(|(name, value)| page.text(&quoted(name), value));
+    }
+}
+
+fn write_endpoint(page: &mut Page, endpoint: &Endpoint) {
+    page.header("[[endpoints]]");
+    page.text("name", &endpoint.name);
+    page.text("url", &endpoint.url);
+    page.word("kind", &KINDS, endpoint.kind);
+    page.text("api_key", endpoint.api_key.as_ref().map(|key| key.masked()).unwrap_or_default());
+    page.plain("weight", endpoint.weight);
+    page.plain("slots", endpoint.slots);
+}
+
+fn write_model(page: &mut Page, model: &Model, endpoints: &[Endpoint]) {
+    page.header("[[models]]");
+    page.text("name", &model.name);
+    page.text("upstream_model", &model.upstream_model);
+    let chosen = || model.endpoints.iter().filter_map(|&index| endpoints.get(index));
+    let all: Vec<&Endpoint> =
+        if model.endpoints.is_empty() { endpoints.iter().collect() } else { chosen().collect() };
+    match model.endpoints.is_empty() {
+        true => page.note("endpoints are left out: every endpoint that has the model"),
+        false => page.plain("endpoints", list(chosen().map(|endpoint| &endpoint.name))),
+    }
+    page.word("strategy", &STRATEGIES, model.strategy);
+    if !all.iter().map(|endpoint| endpoint.weight).eq(model.weights.iter().copied()) {
+        let pairs = all.iter().zip(&model.weights);
+        let pairs: Vec<String> =
+            pairs.map(|(endpoint, weight)| format!("{} = {weight}", quoted(&endpoint.name))).collect();
+        page.plain("weights", format_args!("{{ {} }}", pairs.join(", ")));
+    }
+    let (input, output) = (model.price.input_per_1k, model.price.output_per_1k);
+    page.plain("price", format_args!("{{ input_per_1k = {input:?}, output_per_1k = {output:?} }}"));
+}
+
+fn write_health(page: &mut Page, health: &Health) {
+    page.header("[health]");
+    page.plain("enabled", health.enabled);
+    match &health.path {
+        None => page.note("path is left out: /api/tags for ollama, /v1/models for openai"),
+        Some(path) => page.text("path", path),
+    }
+    match &health.expect_field {
+        None => page.note("expect_field is left out: models for ollama, data for openai"),
+        Some(field) => page.text("expect_field", field),
+    }
+    page.time("interval", health.interval);
+    page.time("timeout", health.timeout);
+    page.plain("unhealthy_threshold", health.unhealthy_threshold);
+    page.plain("healthy_threshold", health.healthy_threshold);
+}
+
+/// The text so far.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+
+    fn header(&mut self, header: &str) {
+        let gap = if self.0.is_empty() { "" } else { "\n" };
+        self.line(format_args!("{gap}{header}"));
+    }
+
+    fn note(&mut self, note: &str) {
+        self.line(format_args!("# {note}"));
+    }
+
+    fn plain(&mut self, key: &str, value: impl Display) {
+        self.line(format_args!("{key} = {value}"));
+    }
+
+    fn text(&mut self, key: &str, value: impl Display) {
+        self.plain(key, quoted(value));
+    }
+
+    fn time(&mut self, key: &str, value: Duration) {
+        self.text(key, units::time_text(value));
+    }
+
+    fn word<T: PartialEq>(&mut self, key: &str, words: &[(&str, T)], value: T) {
+        let word = words.iter().find(|(_, candidate)| *candidate == value).map_or("", |&(word, _)| word);
+        self.text(key, word);
+    }
+}
+
+fn list(items: impl Iterator<Item = impl Display>) -> String {
+    format!("[{}]", items.map(quoted).collect::<Vec<_>>().join(", "))
+}
+
+/// A basic string of TOML 1.0.
+fn quoted(value: impl Display) -> String {
+    let mut out = String::from("\"");
+    for letter in value.to_string().chars() {
+        match letter {
+            '"' | '\\' => out.extend(['\\', letter]),
+            letter if letter.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(letter))),
+            letter => out.push(letter),
+        }
+    }
+    out.push('"');
+    out
+}

@@ -1,0 +1,165 @@
+//! The admin listener: metrics, status, and the few things an operator may do to a running gateway.
+//!
+//! It speaks the same strict HTTP as the data listener. Bound: [`CONNECTIONS_MAX`] connections, each with a
+//! deadline, bodies of at most [`BODY_MAX`] bytes.
+
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use super::{Control, status};
+use crate::config::Level;
+use crate::net::listener::Listener;
+use crate::net::{Client, client, task};
+use crate::shard::reply::{length, number, reason};
+use crate::telemetry::prometheus;
+use crate::wire::http1::request::HeadScan;
+use crate::wire::http1::{Framing, Limits, Method, Request};
+
+const CONNECTIONS_MAX: u64 = 256;
+const BODY_MAX: u64 = 64 * 1024;
+/// Time for a request, and for its answer to be taken.
+const PATIENCE_US: u64 = 30_000_000;
+
+/// Serves the admin address for as long as the process lives.
+pub async fn serve(control: Rc<Control>, socket: TcpListener) {
+    let Ok(listener) = Listener::new(socket) else {
+        return control.world.log.write(Level::Error, format_args!("the admin listener does not work"));
+    };
+    while let Some((stream, peer)) = listener.accept(|| ()).await {
+        if control.tasks.live.get() > CONNECTIONS_MAX {
+            continue;
+        }
+        let timer = control.timers.add();
+        let here = Rc::clone(&control);
+        let buffers = Rc::clone(&control.buffers);
+        task::spawn(&control.tasks, client::run(stream, peer, timer, buffers, async move |client| {
+            connection(&here, client).await;
+        }));
+    }
+}
+
+struct Reply {
+    status: u16,
+    kind: &'static str,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn json(status: u16, value: &serde_json::Value) -> Self {
+        Self { status, kind: "application/json", body: format!("{value}\n").into_bytes() }
+    }
+
+    fn error(status: u16, text: &str) -> Self {
+        Self::json(status, &json!({"error": text}))
+    }
+}
+
+async fn connection(control: &Control, mut client: Client) {
+    let peer = client.peer();
+    loop {
+        client.timer().set(control.clock.now_us() + PATIENCE_US);
+        let Some((buffer, parsed)) = read(&mut client).await else { return };
+        let (reply, keep_alive, head_only) = match parsed {
+            Ok(request) => {
+                let path = request.path.text(&buffer).to_owned();
+                let reply = answer(control, request.method, &path, peer);
+                (reply, request.keep_alive && request.http11, request.method == Method::Head)
+            }
+            Err(refused) => (refused, false, false),
+        };
+        let mut out = b"HTTP/1.1 ".to_vec();
+        number(&mut out, u64::from(reply.status));
+        out.push(b' ');
+        out.extend_from_slice(reason(reply.status).as_bytes());
+        out.extend_from_slice(b"\r\ncontent-type: ");
+        out.extend_from_slice(reply.kind.as_bytes());
+        out.extend_from_slice(if keep_alive { b"\r\n" } else { b"\r\nconnection: close\r\n" });
+        length(&mut out, reply.body.len());
+        out.extend_from_slice(b"\r\n");
+        if !head_only {
+            out.extend_from_slice(&reply.body);
+        }
+        client.timer().set(control.clock.now_us() + PATIENCE_US);
+        if client.write(out).await.is_err() {
+            return;
+        }
+        if !keep_alive {
+            client.timer().set(control.clock.now_us() + 1_000_000);
+            return client.linger(64 * 1024).await;
+        }
+    }
+}
+
+/// Reads one request and drops its body. `None`: nothing more will come.
+async fn read(client: &mut Client) -> Option<(Vec<u8>, Result<Request, Reply>)> {
+    let limits = Limits::default();
+    let (mut buffer, mut scan) = (Vec::new(), HeadScan::default());
+    loop {
+        if client.fill(&mut buffer).await.ok()? == 0 {
+            return None;
+        }
+        match scan.find(&buffer, &limits) {
+            Ok(Some(_)) => break,
+            Ok(None) => {}
+            Err(error) => return Some((buffer, Err(Reply::error(error.status(), error.message())))),
+        }
+    }
+    let request = match Request::parse(&buffer, &limits) {
+        Ok(request) => request,
+        Err(error) => return Some((buffer, Err(Reply::error(error.status(), error.message())))),
+    };
+    let body = match request.framing {
+        Framing::None => 0,
+        Framing::Length(length) if length <= BODY_MAX => length,
+        _ => return Some((buffer, Err(Reply::error(413, "The body is too large.")))),
+    };
+    let end = request.head_bytes + usize::try_from(body).unwrap_or(0);
+    while buffer.len() < end {
+        if client.fill(&mut buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+    client.unread(buffer.get(end..).unwrap_or_default());
+    Some((buffer, Ok(request)))
+}
+
+fn answer(control: &Control, method: Method, path: &str, peer: SocketAddr) -> Reply {
+    let world = &control.world;
+    let reads = matches!(method, Method::Get | Method::Head);
+    let posts = method == Method::Post;
+    match path {
+        "/metrics" | "/metrics/" if reads => {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            Reply { status: 200, kind, body: prometheus::render(world).into_bytes() }
+        }
+        "/status" if reads => Reply::json(200, &status::status(world)),
+        "/health" | "/health/liveliness" | "/health/liveness" if reads => Reply::json(200, &json!({"status": "alive"})),
+        "/drain" if posts => {
+            world.log.write(Level::Info, format_args!("drain asked for by {peer}"));
+            world.draining.store(true, Ordering::Release);
+            Reply::json(202, &json!({"draining": true}))
+        }
+        "/reload" if posts => Reply::error(501, "Reload is not available in this version."),
+        "/metrics" | "/metrics/" | "/status" | "/drain" | "/reload" | "/health" => Reply::error(405, "Method Not Allowed"),
+        _ => switch(control, path, posts, peer),
+    }
+}
+
+/// `/endpoints/{name}/disable` and `/enable`.
+fn switch(control: &Control, path: &str, posts: bool, peer: SocketAddr) -> Reply {
+    let parts: Vec<_> = path.split('/').skip(1).collect();
+    let ["endpoints", name, verb @ ("disable" | "enable")] = parts[..] else { return Reply::error(404, "Not Found") };
+    if !posts {
+        return Reply::error(405, "Method Not Allowed");
+    }
+    let name = crate::route::percent_decoded(name);
+    let Some(endpoint) = control.world.registry.iter().find(|endpoint| endpoint.config.name == name) else {
+        return Reply::error(404, &format!("There is no endpoint '{name}'."));
+    };
+    endpoint.set_disabled(verb == "disable");
+    control.world.log.write(Level::Info, format_args!("endpoint {name} {verb}d by {peer}"));
+    Reply::json(200, &json!({"endpoint": name, "disabled": endpoint.disabled()}))
+}

@@ -1,0 +1,20 @@
+//! Corelane: one binary in front of Ollama, vLLM, llama.cpp and OpenAI servers.
+//!
+//! Read `ARCHITECTURE.md` for the picture, then [`shard::exchange`]: a request's life from top to bottom.
+
+pub mod api;
+pub mod balance;
+pub mod boot;
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod health;
+pub mod net;
+pub mod registry;
+pub mod route;
+pub mod shard;
+pub mod sim;
+pub mod telemetry;
+pub mod wire;
+pub mod world;

@@ -1,0 +1,359 @@
+//! A client connection: one pump that reads, and a handle for the exchange.
+//!
+//! Both are polled by the same task, so they talk through plain cells. The pump is the only reader of the socket:
+//! while an exchange runs it keeps one read pending, which notices a client that leaves without an extra system
+//! call, and holds what a pipelining client sends early. On a connection that stays idle the pending read is
+//! cancelled *and awaited* (rule 1 of [`crate::net`]), its buffer given back, and a poll put in its place.
+//! Cost: an idle connection holds no buffer; an exchange holds one small buffer beside its request.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use monoio::buf::IoBufMut;
+use monoio::io::{AsyncWriteRent, CancelableAsyncReadRent, Canceller, Splitable};
+use monoio::io::{OwnedReadHalf, OwnedWriteHalf};
+use monoio::net::TcpStream;
+
+use super::buffer::{self, Buffers};
+use super::clock::Timer;
+use super::socket;
+
+/// Why an operation was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The client closed or reset its connection.
+    ClientGone,
+    /// The timer of the connection fired.
+    Deadline,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pump {
+    /// Nothing asked for.
+    Rest,
+    /// A read is asked for and not begun.
+    Wanted,
+    /// A read is with the kernel.
+    Pending,
+    /// The client has ended its side or failed.
+    Ended,
+}
+
+struct Inbox {
+    state: Cell<Pump>,
+    bytes: RefCell<Vec<u8>>,
+    /// After data came, go on reading into what space is left: an exchange is running.
+    watching: Cell<bool>,
+    /// Give the buffer back and wait without one.
+    park: Cell<bool>,
+    /// Grows by one with every change the exchange should see.
+    changes: Cell<u32>,
+    buffers: Rc<Buffers>,
+}
+
+impl Inbox {
+    fn set(&self, state: Pump) {
+        self.state.set(state);
+        self.changes.set(self.changes.get().wrapping_add(1));
+    }
+
+    fn take(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.borrow_mut();
+        if bytes.capacity() == 0 { self.buffers.small() } else { std::mem::take(&mut *bytes) }
+    }
+
+    fn finish(&self, result: io::Result<usize>, bytes: Vec<u8>) {
+        let room = bytes.len() < bytes.capacity();
+        if bytes.is_empty() {
+            self.buffers.give(bytes);
+        } else {
+            *self.bytes.borrow_mut() = bytes;
+        }
+        match result {
+            Ok(0) | Err(_) => self.set(Pump::Ended),
+            Ok(_) if self.watching.get() && room => self.set(Pump::Wanted),
+            Ok(_) => self.set(Pump::Rest),
+        }
+    }
+}
+
+/// The exchange's hold on its client.
+pub struct Client {
+    inbox: Rc<Inbox>,
+    out: OwnedWriteHalf<TcpStream>,
+    fd: RawFd,
+    peer: SocketAddr,
+    timer: Timer,
+}
+
+/// Runs `exchanges` with a [`Client`] over `stream` until it returns; the connection is closed then.
+pub async fn run<F>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    timer: Timer,
+    buffers: Rc<Buffers>,
+    exchanges: impl FnOnce(Client) -> F,
+) where
+    F: Future<Output = ()>,
+{
+    let fd = stream.as_raw_fd();
+    let (read, out) = stream.into_split();
+    let inbox = Rc::new(Inbox {
+        state: Cell::new(Pump::Rest),
+        bytes: RefCell::default(),
+        watching: Cell::new(false),
+        park: Cell::new(false),
+        changes: Cell::new(0),
+        buffers,
+    });
+    let mut exchanges = pin!(exchanges(Client { inbox: Rc::clone(&inbox), out, fd, peer, timer }));
+    let mut pump = pin!(pump(read, &inbox));
+    std::future::poll_fn(|cx| {
+        loop {
+            if exchanges.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let before = inbox.changes.get();
+            let _ = pump.as_mut().poll(cx);
+            if inbox.changes.get() == before {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+    socket::shutdown(fd);
+}
+
+async fn pump(mut read: OwnedReadHalf<TcpStream>, inbox: &Inbox) -> std::convert::Infallible {
+    let mut canceller = Canceller::new();
+    loop {
+        until(|| inbox.state.get() == Pump::Wanted).await;
+        inbox.state.set(Pump::Pending);
+        if inbox.park.get() && !poll_readable(&read).await {
+            inbox.set(Pump::Ended);
+            continue;
+        }
+        inbox.park.set(false);
+        let bytes = inbox.take();
+        let (start, end) = (bytes.len(), bytes.capacity());
+        let slice = bytes.slice_mut(start..end);
+        let (result, slice) = {
+            let mut reading = pin!(read.cancelable_read(slice, canceller.handle()));
+            let early = std::future::poll_fn(|cx| match reading.as_mut().poll(cx) {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending if inbox.park.get() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            })
+            .await;
+            match early {
+                Some(done) => done,
+                None => {
+                    canceller = canceller.cancel();
+                    reading.await
+                }
+            }
+        };
+        let bytes = slice.into_inner();
+        if inbox.park.get() && matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED)) {
+            if bytes.is_empty() {
+                inbox.buffers.give(bytes);
+            } else {
+                *inbox.bytes.borrow_mut() = bytes;
+            }
+            inbox.set(Pump::Wanted);
+        } else {
+            inbox.finish(result, bytes);
+        }
+    }
+}
+
+async fn poll_readable(read: &OwnedReadHalf<TcpStream>) -> bool {
+    // SAFETY: the half is alive, both halves are used by this one task, and `readable` takes `&TcpStream`.
+    let stream = unsafe { &*read.0.get() };
+    stream.readable(true).await.is_ok()
+}
+
+/// Waits for a condition that the same task changes; it is polled again whenever the other side has moved.
+async fn until(mut ready: impl FnMut() -> bool) {
+    std::future::poll_fn(|_| if ready() { Poll::Ready(()) } else { Poll::Pending }).await;
+}
+
+impl Client {
+    /// The address of the other end.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The connection's one deadline.
+    #[must_use]
+    pub fn timer(&self) -> &Timer {
+        &self.timer
+    }
+
+    /// Appends at least one byte to `into`; `Ok(0)`: the client has ended its side.
+    ///
+    /// # Errors
+    /// [`Stop::Deadline`]; `into` is lost then and the connection must be closed.
+    pub async fn fill(&mut self, into: &mut Vec<u8>) -> Result<usize, Stop> {
+        self.inbox.watching.set(false);
+        if self.inbox.state.get() == Pump::Rest && self.inbox.bytes.borrow().is_empty() {
+            let mut target = std::mem::take(into);
+            if target.capacity() > 0 && target.len() == target.capacity() {
+                target.reserve(buffer::SMALL);
+            }
+            let before = target.len();
+            self.inbox.buffers.give(std::mem::replace(&mut *self.inbox.bytes.borrow_mut(), target));
+            self.inbox.set(Pump::Wanted);
+            self.arrived(before).await?;
+            *into = std::mem::take(&mut *self.inbox.bytes.borrow_mut());
+            return Ok(into.len() - before);
+        }
+        self.arrived(0).await?;
+        let mut bytes = self.inbox.bytes.borrow_mut();
+        let n = bytes.len();
+        if into.is_empty() {
+            std::mem::swap(into, &mut bytes);
+        } else {
+            into.extend_from_slice(&bytes);
+            bytes.clear();
+        }
+        Ok(n)
+    }
+
+    /// Waits, without a buffer if `park` says so, until there are bytes of the next request or the client is gone.
+    ///
+    /// # Errors
+    /// [`Stop::Deadline`].
+    pub async fn idle(&mut self) -> Result<bool, Stop> {
+        self.inbox.watching.set(false);
+        if self.inbox.state.get() == Pump::Rest && self.inbox.bytes.borrow().is_empty() {
+            self.inbox.set(Pump::Wanted);
+        }
+        self.arrived(0).await?;
+        Ok(!self.inbox.bytes.borrow().is_empty())
+    }
+
+    /// Gives back the buffer of a pending read: the connection has been idle for a while.
+    pub fn park(&self) {
+        if matches!(self.inbox.state.get(), Pump::Pending | Pump::Wanted) {
+            self.inbox.park.set(true);
+            self.inbox.changes.set(self.inbox.changes.get().wrapping_add(1));
+        }
+    }
+
+    /// Puts back bytes that belong to the next request.
+    pub fn unread(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut held = self.inbox.bytes.borrow_mut();
+        if held.capacity() == 0 {
+            *held = self.inbox.buffers.small();
+        }
+        held.splice(0..0, bytes.iter().copied());
+    }
+
+    /// Keeps a read pending from now on, so that [`Client::race`] notices a client that leaves.
+    pub fn watch(&mut self) {
+        self.inbox.watching.set(true);
+        let bytes = self.inbox.bytes.borrow();
+        let room = bytes.capacity() == 0 || bytes.len() < bytes.capacity();
+        drop(bytes);
+        if self.inbox.state.get() == Pump::Rest && room {
+            self.inbox.set(Pump::Wanted);
+        }
+    }
+
+    /// Whether the client has ended its side.
+    #[must_use]
+    pub fn gone(&self) -> bool {
+        self.inbox.state.get() == Pump::Ended
+    }
+
+    /// Runs `op` unless the client leaves or the timer fires first; then `op` is dropped, so it must own what it
+    /// works on.
+    ///
+    /// # Errors
+    /// The reason for stopping.
+    pub async fn race<F: Future>(&self, op: F) -> Result<F::Output, Stop> {
+        let mut op = pin!(op);
+        std::future::poll_fn(|cx| match op.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending if self.gone() => Poll::Ready(Err(Stop::ClientGone)),
+            Poll::Pending => self.poll_deadline(cx),
+        })
+        .await
+    }
+
+    /// Writes the whole of `bytes` and gives the buffer back.
+    ///
+    /// # Errors
+    /// The client is gone, or the timer fired with the kernel's buffer still full.
+    pub async fn write(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, Stop> {
+        self.write_from(bytes, 0).await
+    }
+
+    /// Writes `bytes[start..]` and gives the buffer back.
+    ///
+    /// # Errors
+    /// As [`Client::write`].
+    pub async fn write_from(&mut self, mut bytes: Vec<u8>, start: usize) -> Result<Vec<u8>, Stop> {
+        let mut sent = start;
+        while sent < bytes.len() {
+            let end = bytes.len();
+            let slice = monoio::buf::IoBuf::slice(bytes, sent..end);
+            let mut writing = pin!(self.out.write(slice));
+            let timer = &self.timer;
+            let (result, slice) = std::future::poll_fn(|cx| match writing.as_mut().poll(cx) {
+                Poll::Ready(done) => Poll::Ready(Ok(done)),
+                Poll::Pending if timer.poll_fired(cx) => Poll::Ready(Err(Stop::Deadline)),
+                Poll::Pending => Poll::Pending,
+            })
+            .await?;
+            bytes = slice.into_inner();
+            match result {
+                Ok(n) if n > 0 => sent += n,
+                _ => return Err(Stop::ClientGone),
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Ends our side, then reads and drops what still comes, so that the last answer is not lost to a reset.
+    /// Stops at `bytes_max`, at the client's end, or when the timer fires.
+    pub async fn linger(&mut self, bytes_max: usize) {
+        socket::shutdown_write(self.fd);
+        let mut dropped = 0;
+        let mut scratch = self.inbox.buffers.small();
+        while dropped < bytes_max {
+            scratch.clear();
+            match self.fill(&mut scratch).await {
+                Ok(n) if n > 0 => dropped += n,
+                _ => return,
+            }
+        }
+    }
+
+    async fn arrived(&self, beyond: usize) -> Result<(), Stop> {
+        std::future::poll_fn(|cx| {
+            let moved = match self.inbox.state.get() {
+                Pump::Ended => true,
+                Pump::Rest => self.inbox.bytes.borrow().len() > beyond,
+                Pump::Pending | Pump::Wanted => beyond == 0 && !self.inbox.bytes.borrow().is_empty(),
+            };
+            if moved { Poll::Ready(Ok(())) } else { self.poll_deadline(cx) }
+        })
+        .await
+    }
+
+    fn poll_deadline<T>(&self, cx: &Context<'_>) -> Poll<Result<T, Stop>> {
+        if self.timer.poll_fired(cx) { Poll::Ready(Err(Stop::Deadline)) } else { Poll::Pending }
+    }
+}

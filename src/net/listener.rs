@@ -1,0 +1,89 @@
+//! Listening sockets and the accept loop.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::time::Duration;
+
+use monoio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::clock;
+
+const BACKLOG: i32 = 4096;
+
+/// A bound socket with `SO_REUSEPORT`: each shard has one for the same address.
+///
+/// # Errors
+/// The address is taken or not ours.
+pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?; // inherited by what is accepted
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The accept side of one shard.
+pub struct Listener {
+    inner: TcpListener,
+}
+
+impl Listener {
+    /// Takes a bound socket into this shard's runtime.
+    ///
+    /// # Errors
+    /// The driver refuses it.
+    pub fn new(socket: StdListener) -> io::Result<Self> {
+        TcpListener::from_std(socket).map(|inner| Self { inner })
+    }
+
+    /// The next connection; `None` once [`Listener::close`] was called. Out of descriptors or memory it backs off (10 to 100 ms, `exhausted` is told each time)
+    /// rather than spin; it never gives up. Must not be dropped while pending: the accept loop runs to the end of
+    /// the shard.
+    pub async fn accept(&self, exhausted: impl Fn()) -> Option<(TcpStream, SocketAddr)> {
+        let mut wait = Duration::from_millis(10);
+        loop {
+            match self.inner.accept().await {
+                Ok(accepted) => return Some(accepted),
+                Err(error) if is_exhausted(&error) => {
+                    exhausted();
+                    clock::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_millis(100));
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return None,
+                Err(_) => clock::sleep(Duration::from_millis(1)).await, // the peer left before we took it
+            }
+        }
+    }
+
+    /// Refuses what comes from now on.
+    pub fn close(&self) {
+        super::socket::shutdown(self.inner.as_raw_fd());
+    }
+}
+
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// Takes an accepted stream out of this shard's runtime; nothing may be pending on it.
+#[must_use]
+pub fn detach(stream: TcpStream) -> std::net::TcpStream {
+    // SAFETY: into_raw_fd gives up ownership, from_raw_fd takes it.
+    unsafe { std::net::TcpStream::from_raw_fd(stream.into_raw_fd()) }
+}
+
+/// Takes a detached stream into this shard's runtime.
+///
+/// # Errors
+/// The driver refuses it.
+pub fn attach(stream: std::net::TcpStream) -> io::Result<TcpStream> {
+    TcpStream::from_std(stream)
+}

@@ -1,0 +1,49 @@
+//! Tasks that cannot end a shard.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Counts of a shard's tasks; single writer, so plain cells.
+#[derive(Debug, Default)]
+pub struct TaskCounts {
+    /// Tasks that have begun and not ended.
+    pub live: Cell<u64>,
+    /// Tasks that ended by a panic.
+    pub panicked: Cell<u64>,
+}
+
+struct Caught<F> {
+    future: F,
+    counts: Rc<TaskCounts>,
+}
+
+impl<F: Future<Output = ()>> Future for Caught<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: `future` is never moved out of a pinned `Caught`; `counts` is not pinned.
+        let this = unsafe { self.get_unchecked_mut() };
+        let future = unsafe { Pin::new_unchecked(&mut this.future) };
+        catch_unwind(AssertUnwindSafe(|| future.poll(cx))).unwrap_or_else(|_| {
+            this.counts.panicked.set(this.counts.panicked.get() + 1);
+            Poll::Ready(())
+        })
+    }
+}
+
+impl<F> Drop for Caught<F> {
+    fn drop(&mut self) {
+        self.counts.live.set(self.counts.live.get().saturating_sub(1));
+    }
+}
+
+/// Runs `future` on this shard. A panic ends it alone, is counted, and runs its destructors.
+pub fn spawn(counts: &Rc<TaskCounts>, future: impl Future<Output = ()> + 'static) {
+    counts.live.set(counts.live.get() + 1);
+    #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
+    drop(monoio::spawn(Caught { future, counts: Rc::clone(counts) }));
+}

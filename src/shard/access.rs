@@ -1,0 +1,253 @@
+//! What is noted of an exchange: its numbers, and its line in the log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Shard;
+use super::head::Incoming;
+use super::relay::{Answered, Content};
+use super::reply::{self, Manner};
+use crate::api::{Failure, Usage, View};
+use crate::catalog::{Candidate, Deployment};
+use crate::wire::json;
+
+/// Gathered while the exchange runs; counted by [`Record::finish`].
+pub struct Record {
+    /// Status told to the client; 499 if it left before.
+    pub status: u16,
+    deployment: Option<Arc<Deployment>>,
+    line: Option<Line>,
+    stream: bool,
+    usage: Usage,
+    attempts: u32,
+    endpoint: Option<usize>,
+    since_us: u64,
+    request_end_us: u64,
+    first_sent_us: u64,
+    content_us: u64,
+    head_us: u64,
+    gone: bool,
+}
+
+/// What only the log wants.
+struct Line {
+    request_id: String,
+    peer: SocketAddr,
+    method_and_path: String,
+    model: String,
+    error: Option<String>,
+}
+
+impl Record {
+    /// At the beginning of an exchange.
+    #[must_use]
+    pub fn new(shard: &Shard, incoming: &Incoming, manner: &Manner, peer: SocketAddr) -> Self {
+        let line = shard.world.log.wants_access().then(|| Line {
+            request_id: manner.request_id.clone(),
+            peer,
+            method_and_path: format!("{:?} {}", incoming.request.method, incoming.request.path.text(&incoming.buffer)),
+            model: String::new(),
+            error: None,
+        });
+        Self {
+            status: 0,
+            deployment: None,
+            line,
+            stream: false,
+            usage: Usage::default(),
+            attempts: 0,
+            endpoint: None,
+            since_us: incoming.since_us,
+            request_end_us: incoming.since_us,
+            first_sent_us: 0,
+            content_us: 0,
+            head_us: 0,
+            gone: false,
+        }
+    }
+
+    /// The whole request is here.
+    pub fn request_ends(&mut self, shard: &Shard) {
+        self.request_end_us = shard.clock.now_us();
+    }
+
+    /// The model is known.
+    pub fn model(&mut self, deployment: &Arc<Deployment>, view: &View) {
+        self.deployment = Some(Arc::clone(deployment));
+        self.stream = view.stream;
+        if let Some(line) = &mut self.line {
+            line.model.clone_from(&view.model);
+        }
+    }
+
+    /// An attempt begins.
+    pub fn attempt(&mut self, shard: &Shard, _at: usize, candidate: &Candidate) {
+        self.attempts += 1;
+        self.endpoint = Some(candidate.endpoint);
+        if self.attempts > 1 {
+            shard.metrics().retries.add(1);
+        }
+    }
+
+    /// An attempt is over.
+    pub fn attempt_ends(&self, shard: &Shard, success: bool) {
+        let (Some(deployment), Some(endpoint)) = (&self.deployment, self.endpoint) else { return };
+        if let Some(attempts) = shard.metrics().model(deployment.slot).attempts.get(endpoint) {
+            if success { attempts.success.add(1) } else { attempts.failure.add(1) }
+        }
+    }
+
+    /// The request begins to go to an endpoint.
+    pub fn sent(&mut self, shard: &Shard) {
+        if self.first_sent_us == 0 {
+            self.first_sent_us = shard.clock.now_us();
+        }
+    }
+
+    /// There is content for the client.
+    pub fn content(&mut self, shard: &Shard, answered: &Answered) {
+        self.content_us = shard.clock.now_us();
+        if let Content::Whole { answer, .. } = &answered.content {
+            self.usage = answer.usage;
+        }
+    }
+
+    /// Tokens of a stream.
+    pub fn usage(&mut self, usage: Usage) {
+        self.usage = usage;
+    }
+
+    /// Time between two reads of a stream; `last_us` moves on.
+    pub fn gap(&self, shard: &Shard, last_us: &mut u64) {
+        let now_us = shard.clock.now_us();
+        if let Some(deployment) = &self.deployment {
+            shard.metrics().model(deployment.slot).gap.record(now_us - *last_us);
+        }
+        *last_us = now_us;
+    }
+
+    /// The exchange fails before a byte of an answer went out.
+    pub fn failed(&mut self, failure: &Failure) {
+        if let Some(line) = &mut self.line {
+            line.error = Some(failure.message.clone());
+        }
+    }
+
+    /// The answer broke after it had begun.
+    pub fn broke(&mut self, failure: &Failure) {
+        self.status = 502;
+        self.failed(failure);
+    }
+
+    /// The client left.
+    pub fn client_gone(&mut self) {
+        self.status = 499;
+        self.gone = true;
+    }
+
+    /// Header lines that tell of the attempts and of our time; appended to `head`.
+    pub fn lines(&mut self, shard: &Shard, request_id: &str, head: &mut Vec<u8>) {
+        self.head_us = shard.clock.now_us();
+        let cost = self.deployment.as_ref().map_or(0.0, |deployment| self.usage.cost(deployment.price));
+        head.extend_from_slice(b"x-corelane-attempts: ");
+        reply::number(head, u64::from(self.attempts));
+        head.extend_from_slice(b"\r\nx-corelane-overhead-us: ");
+        reply::number(head, self.overhead_us());
+        head.extend_from_slice(b"\r\nx-litellm-attempted-retries: ");
+        reply::number(head, u64::from(self.attempts.saturating_sub(1)));
+        head.extend_from_slice(b"\r\nx-litellm-call-id: ");
+        head.extend_from_slice(request_id.as_bytes());
+        head.extend_from_slice(b"\r\nx-litellm-response-cost: ");
+        if cost == 0.0 {
+            head.push(b'0');
+        } else {
+            head.extend_from_slice(format!("{cost}").as_bytes());
+        }
+        head.extend_from_slice(b"\r\n");
+    }
+
+    /// The lines for an answer that tells of a failure.
+    #[must_use]
+    pub fn attempt_fields(&mut self, shard: &Shard, request_id: &str) -> String {
+        if self.deployment.is_none() {
+            return String::new();
+        }
+        let mut lines = Vec::new();
+        if let Some(endpoint) = self.endpoint {
+            let name = &shard.world.registry[endpoint].config.name;
+            lines.extend_from_slice(format!("x-corelane-endpoint: {name}\r\n").as_bytes());
+        }
+        self.lines(shard, request_id, &mut lines);
+        String::from_utf8(lines).unwrap_or_default()
+    }
+
+    fn overhead_us(&self) -> u64 {
+        let before = self.first_sent_us.max(self.request_end_us) - self.request_end_us;
+        let after = if self.content_us == 0 { 0 } else { self.head_us - self.content_us };
+        before + after
+    }
+
+    /// Counts the exchange and writes its line.
+    pub fn finish(self, shard: &Shard) {
+        let now_us = shard.clock.now_us();
+        let metrics = shard.metrics();
+        if self.gone {
+            metrics.clients_gone.add(1);
+        }
+        let Some(deployment) = &self.deployment else {
+            metrics.local(self.status);
+            return self.log(shard, now_us);
+        };
+        let model = metrics.model(deployment.slot);
+        model.status(self.status);
+        model.duration.record(now_us - self.since_us);
+        if self.content_us > 0 {
+            model.overhead.record(self.overhead_us());
+            model.upstream.record((if self.stream { now_us } else { self.content_us }) - self.first_sent_us);
+            if self.stream {
+                model.first_token.record(self.content_us - self.request_end_us);
+            }
+        }
+        model.tokens_input.add(self.usage.input);
+        model.tokens_output.add(self.usage.output);
+        model.cost.add(self.usage.cost(deployment.price));
+        self.log(shard, now_us);
+    }
+
+    fn log(&self, shard: &Shard, now_us: u64) {
+        use std::fmt::Write as _;
+        let Some(line) = &self.line else { return };
+        let endpoint = self.endpoint.map_or("-", |at| shard.world.registry[at].config.name.as_str());
+        let text = |text: &str| String::from_utf8(json::quoted(text)).unwrap_or_default();
+        let mut out = String::with_capacity(384);
+        let _ = write!(
+            out,
+            r#"{{"time":"{}","id":{},"client":"{}","request":{},"status":{},"model":{},"endpoint":{},"attempts":{},"stream":{},"ms":{:.3},"first_ms":{:.3},"overhead_us":{},"tokens_in":{},"tokens_out":{}"#,
+            crate::telemetry::log::timestamp(),
+            text(&line.request_id),
+            line.peer.ip(),
+            text(&line.method_and_path),
+            self.status,
+            text(&line.model),
+            text(endpoint),
+            self.attempts,
+            self.stream,
+            millis(now_us - self.since_us),
+            millis(self.content_us.saturating_sub(self.request_end_us)),
+            if self.head_us == 0 { 0 } else { self.overhead_us() },
+            self.usage.input,
+            self.usage.output,
+        );
+        if let Some(error) = &line.error {
+            let _ = write!(out, r#","error":{}"#, text(error));
+        }
+        out.push('}');
+        shard.world.log.access(out);
+    }
+}
+
+fn millis(us: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of one exchange")]
+    let us = us as f64;
+    us / 1000.0
+}

@@ -1,0 +1,189 @@
+//! One request on one connection, from its head to the last byte of its answer.
+//!
+//! Read [`run`] and [`serve_model`] from top to bottom: each line is one step, every early exit is a [`Failure`],
+//! and `api::error` turns it into the one answer the client gets. Order is the contract: cheap refusals before
+//! costly work, and no endpoint is taken before the whole body is here.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::access::Record;
+use super::attempt::Attempts;
+use super::head::{self, Incoming, micros};
+use super::reply::Manner;
+use super::serve::After;
+use super::{Shard, local, relay};
+use crate::api::{Failure, FailureKind, Task, View};
+use crate::catalog::Deployment;
+use crate::net::Client;
+use crate::route::{self, NoRoute, Route};
+use crate::wire::http1::{Framing, Method};
+
+/// Runs the exchange and says what becomes of the connection.
+pub async fn run(shard: &Rc<Shard>, client: &mut Client, mut incoming: Incoming) -> After {
+    let _running = Running::new(shard);
+    let manner = Manner::of(shard, &incoming);
+    let mut record = Record::new(shard, &incoming, &manner, client.peer());
+    let result = steps(shard, client, &mut incoming, &manner, &mut record).await;
+    shard.buffers.give(std::mem::take(&mut incoming.buffer));
+    let after = match result {
+        Ok(after) => after,
+        Err(None) => {
+            record.client_gone();
+            After::Close
+        }
+        Err(Some(failure)) => tell(shard, client, &manner, &failure, &mut record).await,
+    };
+    record.finish(shard);
+    after
+}
+
+/// What a step may end with: a failure to tell, or `None` when nobody is left to be told.
+pub type Exit = Option<Failure>;
+
+async fn steps(
+    shard: &Rc<Shard>,
+    client: &mut Client,
+    incoming: &mut Incoming,
+    manner: &Manner,
+    record: &mut Record,
+) -> Result<After, Exit> {
+    let task = match route::find(incoming.request.method, incoming.request.path.text(&incoming.buffer)) {
+        Ok(Route::Model(task)) => Ok(task),
+        Ok(_) => Err(None),
+        Err(no) => Err(Some(no_route(no))),
+    };
+    if task.is_ok() && incoming.request.framing == Framing::None && incoming.request.method == Method::Post {
+        return Err(Some(Failure::new(FailureKind::LengthRequired, "A Content-Length is required.")));
+    }
+    let mut held = shard.world.reservation();
+    let body_at = head::read_body(shard, client, incoming, &mut held).await?;
+    record.request_ends(shard);
+    client.watch();
+    match task {
+        Ok(task) => {
+            let request = ModelRequest { task, incoming, body_at, held };
+            serve_model(shard, client, request, manner, record).await
+        }
+        Err(Some(failure)) => Err(Some(failure)),
+        Err(None) => {
+            let answer = local::answer(shard, client, incoming, manner).await?;
+            record.status = answer.status;
+            client.timer().set(shard.clock.now_us() + micros(shard.world.config.server.write_timeout));
+            client.write(answer.bytes).await.map_err(|_| None)?;
+            Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
+        }
+    }
+}
+
+/// A request for a model's work, whole.
+struct ModelRequest<'a> {
+    task: Task,
+    incoming: &'a mut Incoming,
+    body_at: usize,
+    held: crate::world::Reservation,
+}
+
+async fn serve_model(
+    shard: &Rc<Shard>,
+    client: &mut Client,
+    request: ModelRequest<'_>,
+    manner: &Manner,
+    record: &mut Record,
+) -> Result<After, Exit> {
+    let ModelRequest { task, incoming, body_at, mut held } = request;
+    let body = incoming.buffer.get(body_at..).unwrap_or_default();
+    let view = View::read(&mut shard.scratch.borrow_mut(), body, task).map_err(bad_body)?;
+    let deployment = shard.deployment(&view.model).ok_or_else(|| Some(unknown_model(&view.model)))?;
+    record.model(&deployment, &view);
+    if !deployment.serves(&shard.world.registry, task) {
+        return Err(Some(not_served(&deployment, task)));
+    }
+    if shard.world.is_draining() {
+        return Err(Some(Failure::new(FailureKind::Draining, "The gateway is shutting down.").after(1)));
+    }
+    let _permit = shard.world.permit().ok_or_else(|| {
+        Some(Failure::new(FailureKind::TooManyRequests, "The gateway is at its limit of concurrent requests.").after(1))
+    })?;
+    let deadline_us = deadline(shard, incoming.since_us, view.timeout_s);
+    let mut attempts = Attempts::new(shard, &deployment, incoming, body_at, &view, task, deadline_us);
+    let answer = attempts.first_content(client, &mut held, record).await?;
+    relay::answer(shard, client, answer, manner, record, deadline_us).await
+}
+
+/// Tells the client of a failure, if no byte of an answer has gone out.
+async fn tell(shard: &Shard, client: &mut Client, manner: &Manner, failure: &Failure, record: &mut Record) -> After {
+    record.status = failure.status;
+    record.failed(failure);
+    // What breaks framing, or leaves a body unread, ends the connection.
+    let unread = matches!(
+        failure.kind,
+        FailureKind::Http | FailureKind::BodyTooLarge | FailureKind::BodyTimeout | FailureKind::LengthRequired | FailureKind::BufferFull
+    );
+    let manner = Manner { keep_alive: manner.keep_alive && !unread, ..manner.clone() };
+    let fields = record.attempt_fields(shard, &manner.request_id);
+    client.timer().set(shard.clock.now_us() + micros(shard.world.config.server.write_timeout));
+    match client.write(manner.failure(shard, failure, &fields)).await {
+        Ok(_) if manner.keep_alive => After::KeepAlive,
+        Ok(_) => After::Linger,
+        Err(_) => After::Close,
+    }
+}
+
+/// When the exchange must be over: the configured total, or the request's own `timeout` if that is less.
+fn deadline(shard: &Shard, since_us: u64, timeout_s: Option<f64>) -> u64 {
+    let total = shard.world.config.timeouts.total;
+    let own = timeout_s.and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok());
+    since_us + micros(own.map_or(total, |own| own.min(total)))
+}
+
+fn bad_body(error: crate::api::BodyError) -> Exit {
+    Some(Failure::new(FailureKind::BadRequest, error.to_string()).at(error.param()))
+}
+
+/// The words before the name are LiteLLM's: clients look for them.
+fn unknown_model(model: &str) -> Failure {
+    let text = format!("Invalid model name passed in model={model}. Call `/v1/models` to view available models.");
+    Failure::new(FailureKind::UnknownModel, text).at("model")
+}
+
+fn not_served(deployment: &Arc<Deployment>, task: Task) -> Failure {
+    let path = task.upstream_path().unwrap_or("this path");
+    let text = if deployment.candidates.is_empty() {
+        format!("Invalid model name passed in model={}: no endpoint has it.", deployment.name)
+    } else {
+        format!("The endpoints of {} have no {path}; use /v1/chat/completions.", deployment.name)
+    };
+    Failure::new(FailureKind::ModelNotServed, text).at("model")
+}
+
+fn no_route(no: NoRoute) -> Failure {
+    match no {
+        NoRoute::Unknown => Failure::new(FailureKind::UnknownPath, "Not Found"),
+        NoRoute::Forbidden => {
+            Failure::new(FailureKind::Forbidden, "This path changes an endpoint; ask the endpoint itself.")
+        }
+        NoRoute::Method(allow) => {
+            let failure = Failure::new(FailureKind::MethodNotAllowed, "Method Not Allowed");
+            Failure { allow: Some(allow), ..failure }
+        }
+    }
+}
+
+/// Counts an exchange while it runs.
+struct Running(Rc<Shard>);
+
+impl Running {
+    fn new(shard: &Rc<Shard>) -> Self {
+        let exchanges = &shard.metrics().exchanges;
+        exchanges.set(exchanges.get() + 1);
+        Self(Rc::clone(shard))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let exchanges = &self.0.metrics().exchanges;
+        exchanges.set(exchanges.get().saturating_sub(1));
+    }
+}

@@ -1,0 +1,181 @@
+//! Reading a request: its head, then its body, each within its bounds.
+
+use crate::api::{Failure, FailureKind};
+use crate::net::{Client, Stop};
+use crate::wire::http1::request::{HeadScan, may_continue};
+use crate::wire::http1::{Chunked, Framing, Request, RequestError};
+use crate::world::Reservation;
+
+use super::Shard;
+
+/// A request as it came: `buffer` holds head and, once read, body.
+pub struct Incoming {
+    /// Head and body.
+    pub buffer: Vec<u8>,
+    /// The checked head.
+    pub request: Request,
+    /// When its first byte came, by the shard's clock.
+    pub since_us: u64,
+}
+
+/// Why there is no request.
+pub enum NoRequest {
+    /// The client closed, or kept silent too long: nothing to say.
+    Quiet,
+    /// It broke a rule: say so and close.
+    Refused(RequestError),
+    /// Its head did not come in time.
+    TimedOut,
+}
+
+/// Waits for the next request and reads its head.
+///
+/// # Errors
+/// See [`NoRequest`]; the connection ends in every case.
+pub async fn read(shard: &Shard, client: &mut Client, first: bool) -> Result<Incoming, NoRequest> {
+    wait(shard, client, first).await?;
+    let since_us = shard.clock.now_us();
+    let server = &shard.world.config.server;
+    client.timer().set(since_us + micros(server.head_timeout));
+    let (mut buffer, mut scan) = (Vec::new(), HeadScan::default());
+    loop {
+        match client.fill(&mut buffer).await {
+            Ok(0) if buffer.is_empty() => return Err(NoRequest::Quiet),
+            Ok(0) => return Err(NoRequest::Refused(RequestError::Line)),
+            Ok(_) => {}
+            Err(Stop::Deadline) => return Err(NoRequest::TimedOut),
+            Err(Stop::ClientGone) => return Err(NoRequest::Quiet),
+        }
+        let lines = scan.lines();
+        match scan.find(&buffer, &shard.limits).map_err(NoRequest::Refused)? {
+            Some(_) => break,
+            None if scan.lines() > lines => may_continue(&buffer).map_err(NoRequest::Refused)?,
+            None => {}
+        }
+    }
+    let request = Request::parse(&buffer, &shard.limits).map_err(NoRequest::Refused)?;
+    Ok(Incoming { buffer, request, since_us })
+}
+
+/// Waits for the first byte. A connection that stays silent for a second gives its buffer back.
+async fn wait(shard: &Shard, client: &mut Client, first: bool) -> Result<(), NoRequest> {
+    let server = &shard.world.config.server;
+    let patience = if first { server.head_timeout } else { server.keep_alive };
+    let end_us = shard.clock.now_us() + micros(patience);
+    client.timer().set_idle((shard.clock.now_us() + 1_000_000).min(end_us));
+    loop {
+        match client.idle().await {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(NoRequest::Quiet),
+            Err(_) if shard.clock.now_us() >= end_us || shard.world.is_draining() => return Err(NoRequest::Quiet),
+            Err(_) => {
+                client.park();
+                client.timer().set_idle(end_us);
+            }
+        }
+    }
+}
+
+/// Reads the body behind the head. Afterwards `buffer` ends with the body, and what came behind it is back with the
+/// client. Returns where the body begins.
+///
+/// # Errors
+/// 408, 413, 400, 503; `None`: the client is gone.
+pub async fn read_body(
+    shard: &Shard,
+    client: &mut Client,
+    incoming: &mut Incoming,
+    held: &mut Reservation,
+) -> Result<usize, Option<Failure>> {
+    let head = incoming.request.head_bytes;
+    let length_max = shard.world.config.server.body_bytes_max.0;
+    let mut body = Body { chunked: Chunked::default(), end: head, framing: incoming.request.framing };
+    if matches!(body.framing, Framing::Length(length) if length > length_max) {
+        return Err(Some(too_large(length_max)));
+    }
+    let mut told = !incoming.request.expects_continue;
+    loop {
+        let whole = body.advance(&mut incoming.buffer)?;
+        if (body.end - head) as u64 > length_max {
+            return Err(Some(too_large(length_max)));
+        }
+        if whole {
+            break;
+        }
+        if !told {
+            told = true;
+            client.timer().set(shard.clock.now_us() + micros(shard.world.config.server.write_timeout));
+            client.write(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await.map_err(|_| None)?;
+        }
+        grow(&mut incoming.buffer, &body, head, held)?;
+        client.timer().set(shard.clock.now_us() + micros(shard.world.config.server.body_timeout));
+        match client.fill(&mut incoming.buffer).await {
+            Ok(n) if n > 0 => {}
+            Ok(_) | Err(Stop::ClientGone) => return Err(None),
+            Err(Stop::Deadline) => {
+                return Err(Some(Failure::new(FailureKind::BodyTimeout, "The request body did not come in time.")));
+            }
+        }
+    }
+    client.unread(incoming.buffer.get(body.end..).unwrap_or_default());
+    incoming.buffer.truncate(body.end);
+    Ok(head)
+}
+
+struct Body {
+    chunked: Chunked,
+    end: usize,
+    framing: Framing,
+}
+
+impl Body {
+    /// Looks at what has come; `true`: the body ends at `self.end`.
+    fn advance(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Option<Failure>> {
+        match self.framing {
+            Framing::None | Framing::Close => Ok(true),
+            Framing::Length(length) => {
+                let head = self.end;
+                let whole = (buffer.len() - head) as u64 >= length;
+                if whole {
+                    self.end = head + usize::try_from(length).unwrap_or(0);
+                }
+                Ok(whole)
+            }
+            Framing::Chunked => {
+                let end = self.chunked.decode(buffer, self.end);
+                self.end = end.map_err(|_| {
+                    Some(Failure::new(FailureKind::Http, "The chunked request body is malformed."))
+                })?;
+                Ok(self.chunked.done())
+            }
+        }
+    }
+}
+
+/// Makes room for the next read: as much as the body still needs, at most doubling, so that a client cannot make
+/// us hold memory for bytes it has only announced.
+fn grow(buffer: &mut Vec<u8>, body: &Body, head: usize, held: &mut Reservation) -> Result<(), Option<Failure>> {
+    if buffer.len() < buffer.capacity() {
+        return Ok(());
+    }
+    let needed = match body.framing {
+        Framing::Length(length) => (head + usize::try_from(length).unwrap_or(usize::MAX)).saturating_sub(buffer.len()),
+        _ => usize::MAX,
+    };
+    buffer.reserve_exact(needed.clamp(1024, buffer.len().max(16 * 1024)));
+    if held.raise_to(buffer.capacity()) {
+        Ok(())
+    } else {
+        Err(Some(Failure::new(FailureKind::BufferFull, "The gateway holds too many large bodies now.").after(1)))
+    }
+}
+
+fn too_large(bytes_max: u64) -> Failure {
+    Failure::new(FailureKind::BodyTooLarge, format!("The body of the message is larger than {bytes_max} bytes."))
+}
+
+/// Microseconds of a duration.
+#[must_use]
+pub fn micros(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 4)
+}

@@ -1,0 +1,355 @@
+//! The answer's way back: framing of what the endpoint sends, and writing it to the client.
+//!
+//! read → stream state → write → read: one write at a time and no queue, so TCP pushes back by itself, and what
+//! arrives during a write goes out in the next one. The client's head leaves with the first content.
+
+use super::access::Record;
+use super::attempt::{Phase, Stopped, deadline_exceeded, timed_out};
+use super::exchange::Exit;
+use super::head::micros;
+use super::reply::{self, Manner};
+use super::serve::After;
+use super::Shard;
+use crate::api::{Answer, Dialect, Failure, FailureKind, Stream};
+use crate::net::{Client, Upstream};
+use crate::registry::InFlight;
+use crate::wire::http1::body::{self, Reader};
+
+/// Room before the data for the longest chunk line: 16 digits and CRLF.
+const GAP: usize = 18;
+
+/// An answer that has begun, or is whole.
+pub struct Answered {
+    /// Status of the endpoint, below 300.
+    pub status: u16,
+    /// `Content-Type` of the endpoint.
+    pub content_type: Vec<u8>,
+    /// What there is so far.
+    pub content: Content,
+    passed: Vec<u8>,
+    endpoint_lines: Vec<u8>,
+    endpoint: usize,
+    in_flight: Option<InFlight>,
+}
+
+/// The body of an answer.
+pub enum Content {
+    /// Nothing yet.
+    None,
+    /// All of it: `buffer[start..]`.
+    Whole {
+        /// Holds the body.
+        buffer: Vec<u8>,
+        /// Where it begins.
+        start: usize,
+        /// What was found in it.
+        answer: Answer,
+        /// The client's name for the model, as a JSON string.
+        model: Vec<u8>,
+        /// Whether embeddings are to be base64.
+        base64: bool,
+    },
+    /// A stream whose first events are in `out`.
+    Stream {
+        /// Where the rest comes from.
+        upstream: Upstream,
+        /// For reading it.
+        buffer: Vec<u8>,
+        /// What goes to the client first.
+        out: Vec<u8>,
+        /// Framing of the endpoint.
+        reader: Reader,
+        /// State of the events.
+        stream: Box<Stream>,
+        /// Whether the connection may be used again after its end.
+        keep_alive: bool,
+    },
+}
+
+impl Answered {
+    /// An answer without content yet.
+    #[must_use]
+    pub fn new(status: u16, content_type: Vec<u8>, passed: Vec<u8>, endpoint_lines: Vec<u8>) -> Self {
+        Self { status, content_type, content: Content::None, passed, endpoint_lines, endpoint: 0, in_flight: None }
+    }
+
+    /// Holds the endpoint's slot until the answer is over.
+    #[must_use]
+    pub fn with(mut self, in_flight: InFlight, endpoint: usize) -> Self {
+        self.in_flight = Some(in_flight);
+        self.endpoint = endpoint;
+        self
+    }
+}
+
+/// Brings an answer to the client.
+///
+/// # Errors
+/// `None`: the client is gone. Nothing else: what fails after the first byte is shown in the answer itself.
+pub async fn answer(
+    shard: &Shard,
+    client: &mut Client,
+    answered: Answered,
+    manner: &Manner,
+    record: &mut Record,
+    deadline_us: u64,
+) -> Result<After, Exit> {
+    record.status = answered.status;
+    let Answered { status, content_type, content, passed, endpoint_lines, endpoint, in_flight } = answered;
+    let mut head = shard.buffers.large();
+    manner.begin(shard, status, &mut head);
+    head.extend_from_slice(&endpoint_lines);
+    record.lines(shard, &manner.request_id, &mut head);
+    head.extend_from_slice(&passed);
+    head.extend_from_slice(b"content-type: ");
+    let content_type = if content_type.is_empty() { b"application/json".as_slice() } else { &content_type };
+    head.extend_from_slice(content_type);
+    head.extend_from_slice(b"\r\n");
+    match content {
+        Content::None => Err(Some(broken("sent nothing"))),
+        Content::Whole { buffer, start, answer, model, base64 } => {
+            drop(in_flight);
+            let body = buffer.get(start..).unwrap_or_default();
+            let out = whole(shard, head, body, &answer, &model, base64, manner.head_only);
+            shard.buffers.give(buffer);
+            client.timer().set(shard.clock.now_us() + micros(shard.world.config.server.write_timeout));
+            let out = client.write(out).await.map_err(|_| None)?;
+            shard.buffers.give(out);
+            Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
+        }
+        Content::Stream { upstream, buffer, out, reader, stream, keep_alive } => {
+            head.extend_from_slice(b"cache-control: no-cache\r\nx-accel-buffering: no\r\n");
+            head.extend_from_slice(if manner.http11 { b"transfer-encoding: chunked\r\n\r\n" } else { b"\r\n" });
+            let mut relay =
+                Relay { shard, manner, upstream, buffer, reader, stream, keep_alive, deadline_us, last_us: 0 };
+            let result = relay.run(client, head, out, record).await;
+            record.usage(relay.stream.usage());
+            let Relay { upstream, buffer, reader, keep_alive, .. } = relay;
+            shard.buffers.give(buffer);
+            if result.is_ok() && reader.done() && keep_alive {
+                shard.keep(endpoint, upstream);
+            }
+            drop(in_flight);
+            result
+        }
+    }
+}
+
+fn whole(
+    shard: &Shard,
+    mut out: Vec<u8>,
+    body: &[u8],
+    answer: &Answer,
+    model: &[u8],
+    base64: bool,
+    head_only: bool,
+) -> Vec<u8> {
+    if model.is_empty() || answer.unchanged(body, model, base64) {
+        reply::length(&mut out, body.len());
+        out.extend_from_slice(b"\r\n");
+        if !head_only {
+            out.extend_from_slice(body);
+        }
+        return out;
+    }
+    let mut spliced = shard.buffers.large();
+    answer.splice(body, model, base64, &mut spliced);
+    reply::length(&mut out, spliced.len());
+    out.extend_from_slice(b"\r\n");
+    if !head_only {
+        out.extend_from_slice(&spliced);
+    }
+    shard.buffers.give(spliced);
+    out
+}
+
+struct Relay<'a> {
+    shard: &'a Shard,
+    manner: &'a Manner,
+    upstream: Upstream,
+    buffer: Vec<u8>,
+    reader: Reader,
+    stream: Box<Stream>,
+    keep_alive: bool,
+    deadline_us: u64,
+    last_us: u64,
+}
+
+impl Relay<'_> {
+    async fn run(&mut self, client: &mut Client, head: Vec<u8>, first: Vec<u8>, record: &mut Record) -> Result<After, Exit> {
+        let mut wire = head;
+        self.frame(&first, &mut wire);
+        self.shard.buffers.give(first);
+        let mut over = self.reader.done();
+        if over {
+            self.end(&mut wire);
+        }
+        self.write(client, wire, 0).await?;
+        self.last_us = self.shard.clock.now_us();
+        while !over {
+            let failure = match self.read(client).await {
+                Ok(()) => None,
+                Err(None) => return Err(None),
+                Err(Some(failure)) => Some(failure),
+            };
+            record.gap(self.shard, &mut self.last_us);
+            let mut out = self.shard.buffers.large();
+            out.resize(GAP, 0);
+            let failure = match failure {
+                None => self.pass(&mut out, &mut over).err(),
+                failure => failure,
+            };
+            if let Some(failure) = failure {
+                return self.break_off(client, out, &failure, record).await;
+            }
+            let start = self.frame_in_place(&mut out);
+            if over {
+                self.end(&mut out);
+            }
+            if out.len() > start {
+                self.write(client, out, start).await?;
+            } else {
+                self.shard.buffers.give(out);
+            }
+        }
+        Ok(if self.manner.keep_alive && self.manner.http11 { After::KeepAlive } else { After::Close })
+    }
+
+    /// Reads once; the end of the connection is told to the reader.
+    async fn read(&mut self, client: &Client) -> Result<(), Exit> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        let limit = self.shard.world.config.timeouts.idle;
+        let reading = self.shard.limited(client, limit, self.deadline_us, self.upstream.read(buffer)).await;
+        let (result, buffer) = reading.map_err(|stopped| match stopped {
+            Stopped::Gone => None,
+            Stopped::Limit => Some(timed_out(Phase::Idle, limit)),
+            Stopped::Total => Some(deadline_exceeded()),
+        })?;
+        self.buffer = buffer;
+        match result {
+            Ok(n) if n > 0 => Ok(()),
+            _ => self.reader.peer_ended().map_err(|broken| Some(broken_body(broken))),
+        }
+    }
+
+    /// Brings what was read through the stream's state into `out`.
+    fn pass(&mut self, out: &mut Vec<u8>, over: &mut bool) -> Result<(), Failure> {
+        let Self { reader, stream, buffer, keep_alive, .. } = self;
+        let used = reader.feed(buffer, |data| stream.push(data, out)).map_err(fed)?;
+        *keep_alive &= used == buffer.len();
+        if reader.done() {
+            *over = true;
+            stream.finish(out)?;
+        }
+        Ok(())
+    }
+
+    /// Shows that the answer is cut: what came before, an error in the client's dialect, and no proper end.
+    async fn break_off(
+        &mut self,
+        client: &mut Client,
+        mut out: Vec<u8>,
+        failure: &Failure,
+        record: &mut Record,
+    ) -> Result<After, Exit> {
+        self.keep_alive = false;
+        record.broke(failure);
+        out.extend_from_slice(&failure.event(self.dialect()));
+        let start = self.frame_in_place(&mut out);
+        self.write(client, out, start).await?;
+        Ok(After::Linger)
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.manner.dialect
+    }
+
+    /// Appends `data` as a chunk.
+    fn frame(&self, data: &[u8], wire: &mut Vec<u8>) {
+        if !self.manner.http11 {
+            wire.extend_from_slice(data);
+        } else if !data.is_empty() {
+            let mut line = [0u8; GAP];
+            let start = chunk_line(data.len(), &mut line);
+            wire.extend_from_slice(&line[start..]);
+            wire.extend_from_slice(data);
+            wire.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Makes a chunk of `out[GAP..]` where it stands; returns where the bytes to write begin.
+    fn frame_in_place(&self, out: &mut Vec<u8>) -> usize {
+        if !self.manner.http11 || out.len() == GAP {
+            return GAP;
+        }
+        let data = out.len() - GAP;
+        let start = chunk_line(data, &mut out[..GAP]);
+        out.extend_from_slice(b"\r\n");
+        start
+    }
+
+    fn end(&self, wire: &mut Vec<u8>) {
+        if self.manner.http11 {
+            wire.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+
+    async fn write(&self, client: &mut Client, bytes: Vec<u8>, start: usize) -> Result<(), Exit> {
+        client.timer().set(self.shard.clock.now_us() + micros(self.shard.world.config.server.write_timeout));
+        let bytes = client.write_from(bytes, start).await.map_err(|_| None)?;
+        self.shard.buffers.give(bytes);
+        Ok(())
+    }
+}
+
+/// Writes `size` in hexadecimal and CRLF at the end of `line`; returns where it begins.
+fn chunk_line(mut size: usize, line: &mut [u8]) -> usize {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut at = line.len() - 2;
+    line[at..].copy_from_slice(b"\r\n");
+    loop {
+        at -= 1;
+        line[at] = DIGITS[size & 15];
+        size >>= 4;
+        if size == 0 || at == 0 {
+            return at;
+        }
+    }
+}
+
+/// The endpoint broke the framing of its answer.
+#[must_use]
+pub fn broken_body(error: body::Broken) -> Failure {
+    broken(match error {
+        body::Broken::Cut => "closed the connection inside its answer",
+        body::Broken::Chunk(_) => "broke the chunked framing",
+    })
+}
+
+/// What feeding a stream ended with.
+#[must_use]
+pub fn fed(error: body::Fed<Failure>) -> Failure {
+    match error {
+        body::Fed::Framing(error) => broken_body(error),
+        body::Fed::Sink(failure) => failure,
+    }
+}
+
+fn broken(what: &str) -> Failure {
+    Failure::new(FailureKind::UpstreamBroken, format!("The endpoint {what}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_lines_have_no_leading_zeros() {
+        let mut line = [0u8; GAP];
+        for (size, want) in [(1, "1\r\n"), (0xabc, "abc\r\n"), (usize::MAX, "ffffffffffffffff\r\n")] {
+            let start = chunk_line(size, &mut line);
+            assert_eq!(&line[start..], want.as_bytes());
+        }
+    }
+}

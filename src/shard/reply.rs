@@ -1,0 +1,179 @@
+//! Heads of answers to clients.
+
+use crate::api::{Dialect, Failure};
+use crate::wire::http1::request::Name;
+
+use super::Shard;
+use super::head::Incoming;
+
+/// What all answers of one exchange have in common.
+#[derive(Debug, Clone)]
+pub struct Manner {
+    /// The client's request id, or ours.
+    pub request_id: String,
+    /// How errors look.
+    pub dialect: Dialect,
+    /// Whether the connection lives on.
+    pub keep_alive: bool,
+    /// Whether the client knows chunks.
+    pub http11: bool,
+    /// HEAD: no body is sent.
+    pub head_only: bool,
+    /// The client is a browser's page.
+    pub cors: bool,
+}
+
+impl Manner {
+    /// For a request that was read.
+    #[must_use]
+    pub fn of(shard: &Shard, incoming: &Incoming) -> Self {
+        let (buffer, request) = (&incoming.buffer, &incoming.request);
+        let given = request.field(buffer, Name::RequestId).filter(|id| id.len() <= 128 && id.iter().all(u8::is_ascii_graphic));
+        Self {
+            request_id: given.map_or_else(|| request_id(shard), |id| String::from_utf8_lossy(id).into_owned()),
+            dialect: crate::route::dialect(request.path.text(buffer)),
+            keep_alive: request.keep_alive && !shard.world.is_draining(),
+            http11: request.http11,
+            head_only: request.method == crate::wire::http1::Method::Head,
+            cors: request.field(buffer, Name::Origin).is_some(),
+        }
+    }
+
+    /// For bytes that are no request.
+    #[must_use]
+    pub fn of_nothing(shard: &Shard) -> Self {
+        let dialect = Dialect::Openai;
+        Self { request_id: request_id(shard), dialect, keep_alive: false, http11: true, head_only: false, cors: false }
+    }
+
+    /// Appends the status line and the fields of every answer; the caller goes on with its own fields, framing and
+    /// the empty line.
+    pub fn begin(&self, shard: &Shard, status: u16, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        number(out, u64::from(status));
+        out.push(b' ');
+        out.extend_from_slice(reason(status).as_bytes());
+        out.extend_from_slice(b"\r\ndate: ");
+        shard.date(out);
+        out.extend_from_slice(b"\r\nx-request-id: ");
+        out.extend_from_slice(self.request_id.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        if !self.keep_alive {
+            out.extend_from_slice(b"connection: close\r\n");
+        } else if !self.http11 {
+            out.extend_from_slice(b"connection: keep-alive\r\n");
+        }
+        if self.cors {
+            out.extend_from_slice(b"access-control-allow-origin: *\r\naccess-control-expose-headers: *\r\nvary: Origin\r\n");
+        }
+        out.extend_from_slice(&shard.headers);
+    }
+
+    /// A whole answer of ours.
+    #[must_use]
+    pub fn whole(&self, shard: &Shard, status: u16, content_type: &str, fields: &str, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512 + body.len());
+        self.begin(shard, status, &mut out);
+        out.extend_from_slice(fields.as_bytes());
+        if status != 204 {
+            out.extend_from_slice(b"content-type: ");
+            out.extend_from_slice(content_type.as_bytes());
+            out.extend_from_slice(b"\r\n");
+            length(&mut out, body.len());
+        }
+        out.extend_from_slice(b"\r\n");
+        if !self.head_only {
+            out.extend_from_slice(body);
+        }
+        out
+    }
+
+    /// The answer that tells of a failure.
+    #[must_use]
+    pub fn failure(&self, shard: &Shard, failure: &Failure, fields: &str) -> Vec<u8> {
+        use std::fmt::Write as _;
+        let mut all = String::from(fields);
+        if let Some(seconds) = failure.retry_after_s {
+            let _ = write!(all, "retry-after: {seconds}\r\n");
+        }
+        if failure.final_for_client() {
+            all.push_str("x-should-retry: false\r\n");
+        }
+        if let Some(allow) = failure.allow {
+            let _ = write!(all, "allow: {allow}\r\n");
+        }
+        self.whole(shard, failure.status, "application/json", &all, &failure.body(self.dialect))
+    }
+}
+
+/// `content-length: n`.
+pub fn length(out: &mut Vec<u8>, bytes: usize) {
+    out.extend_from_slice(b"content-length: ");
+    number(out, bytes as u64);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a number in decimal.
+pub fn number(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// A fresh id in the form of a version 4 UUID (RFC 9562).
+fn request_id(shard: &Shard) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bits = u128::from(shard.random()) << 64 | u128::from(shard.random());
+    let bits = bits & !(0xf << 76) | 4 << 76;
+    let bits = bits & !(3 << 62) | 2 << 62;
+    let mut id = String::with_capacity(36);
+    for at in 0..32 {
+        if matches!(at, 8 | 12 | 16 | 20) {
+            id.push('-');
+        }
+        id.push(char::from(DIGITS[(bits >> (124 - 4 * at)) as usize & 15]));
+    }
+    id
+}
+
+/// The words after a status (RFC 9110 section 15).
+#[must_use]
+pub fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        307 => "Temporary Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Status",
+    }
+}

@@ -1,0 +1,174 @@
+//! From a listening socket to requests: accepting, sharing out, and keeping connections.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use monoio::net::TcpStream;
+
+use super::head::{self, Incoming, NoRequest, micros};
+use super::reply::Manner;
+use super::{Shard, exchange};
+use crate::api::{Failure, FailureKind};
+use crate::net::listener::{self, Listener};
+use crate::net::{Client, client, clock, task};
+use crate::world::Seat;
+
+/// What we read of a client that is still sending when it has been answered.
+const LINGER_BYTES: usize = 1 << 20;
+
+/// How an exchange leaves its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Ready for the next request.
+    KeepAlive,
+    /// To be closed.
+    Close,
+    /// To be closed once the client has read the answer: it may still be sending.
+    Linger,
+}
+
+/// Accepts until the listener is closed. Each connection stays here or goes to the least loaded shard.
+pub async fn accept(shard: Rc<Shard>, listener: Rc<Listener>) {
+    loop {
+        let exhausted = || shard.metrics().exhausted.add(1);
+        let Some((stream, peer)) = listener.accept(exhausted).await else { return };
+        shard.metrics().accepted.add(1);
+        match shard.elsewhere() {
+            None => connection(&shard, stream, peer),
+            Some(other) => {
+                let door = &shard.world.shards[other].door;
+                match door.push(listener::detach(stream), peer) {
+                    Ok(()) => shard.metrics().handed_over.add(1),
+                    Err((stream, peer)) => adopt(&shard, stream, peer),
+                }
+            }
+        }
+    }
+}
+
+/// Takes what other shards hand over.
+pub async fn receive(shard: Rc<Shard>) {
+    loop {
+        let (stream, peer) = shard.world.shards[shard.index].door.pop().await;
+        adopt(&shard, stream, peer);
+    }
+}
+
+/// Every tick: deadlines, pools, gauges.
+pub async fn housekeeping(shard: Rc<Shard>) {
+    let mut next_sweep_us = 0;
+    let mut draining = false;
+    loop {
+        clock::sleep(clock::TICK).await;
+        let now_us = shard.clock.now_us();
+        shard.timers.tick(now_us);
+        shard.world.shards[shard.index].door.nudge();
+        if now_us >= next_sweep_us {
+            next_sweep_us = now_us + 1_000_000;
+            shard.pools.iter().for_each(|pool| pool.borrow_mut().sweep(now_us));
+        }
+        if shard.world.is_draining() && !draining {
+            draining = true;
+            shard.timers.fire_idle();
+        }
+        let metrics = shard.metrics();
+        metrics.upstream_idle.set(shard.pools.iter().map(|pool| pool.borrow().len() as u64).sum());
+        metrics.tasks.set(shard.tasks.live.get());
+        metrics.panics.set(shard.tasks.panicked.get());
+    }
+}
+
+fn adopt(shard: &Rc<Shard>, stream: std::net::TcpStream, peer: SocketAddr) {
+    if let Ok(stream) = listener::attach(stream) {
+        connection(shard, stream, peer);
+    }
+}
+
+/// Serves one connection in a task of its own.
+fn connection(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr) {
+    let Some(seat) = shard.world.seat() else { return };
+    let open = Open::new(shard, seat);
+    let timer = shard.timers.add();
+    let buffers = Rc::clone(&shard.buffers);
+    task::spawn(&shard.tasks, client::run(stream, peer, timer, buffers, async move |client| {
+        requests(&open.shard, client).await;
+    }));
+}
+
+/// Counts a connection while it lives.
+struct Open {
+    shard: Rc<Shard>,
+    _seat: Seat,
+}
+
+impl Open {
+    fn new(shard: &Rc<Shard>, seat: Seat) -> Self {
+        let connections = &shard.metrics().connections;
+        connections.set(connections.get() + 1);
+        Self { shard: Rc::clone(shard), _seat: seat }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let connections = &self.shard.metrics().connections;
+        connections.set(connections.get().saturating_sub(1));
+    }
+}
+
+async fn requests(shard: &Rc<Shard>, mut client: Client) {
+    let mut first = true;
+    loop {
+        let after = match head::read(shard, &mut client, first).await {
+            Ok(incoming) => one(shard, &mut client, incoming).await,
+            Err(NoRequest::Quiet) => return,
+            Err(NoRequest::Refused(error)) => {
+                let failure = Failure { status: error.status(), ..Failure::new(FailureKind::Http, error.message()) };
+                refuse(shard, &mut client, &failure).await
+            }
+            Err(NoRequest::TimedOut) => {
+                let failure = Failure::new(FailureKind::BodyTimeout, "The request headers did not come in time.");
+                refuse(shard, &mut client, &failure).await
+            }
+        };
+        first = false;
+        match after {
+            After::KeepAlive => {}
+            After::Close => return,
+            After::Linger => {
+                client.timer().set(shard.clock.now_us() + 2_000_000);
+                client.linger(LINGER_BYTES).await;
+                return;
+            }
+        }
+    }
+}
+
+/// One exchange, in memory of its own, so that an idle connection does not hold it.
+async fn one(shard: &Rc<Shard>, client: &mut Client, incoming: Incoming) -> After {
+    Box::pin(exchange::run(shard, client, incoming)).await
+}
+
+async fn refuse(shard: &Shard, client: &mut Client, failure: &Failure) -> After {
+    shard.metrics().local(failure.status);
+    let answer = Manner::of_nothing(shard).failure(shard, failure, "");
+    client.timer().set(shard.clock.now_us() + micros(shard.world.config.server.write_timeout));
+    match client.write(answer).await {
+        Ok(_) => After::Linger,
+        Err(_) => After::Close,
+    }
+}
+
+impl Shard {
+    /// The shard that a new connection should go to, if it is not this one: shares have drifted by more than an
+    /// eighth and two connections.
+    fn elsewhere(&self) -> Option<usize> {
+        let load = |at: usize| {
+            let metrics = &self.world.shards[at].metrics;
+            metrics.connections.get() + metrics.exchanges.get()
+        };
+        let own = load(self.index);
+        let (least, at) = (0..self.world.shards.len()).map(|at| (load(at), at)).min()?;
+        (at != self.index && own > least + least / 8 + 2).then_some(at)
+    }
+}

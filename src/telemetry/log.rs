@@ -1,0 +1,156 @@
+//! Lines for people: a bounded queue that any thread may push to, written by the control core.
+//!
+//! A line that does not fit is dropped and counted; nobody waits. Bound: [`QUEUE`] lines.
+
+use std::fmt;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use crossbeam_queue::ArrayQueue;
+
+use crate::config::{Access, Level};
+
+const QUEUE: usize = 16 * 1024;
+
+/// The queue and what may enter it.
+#[derive(Debug)]
+pub struct Log {
+    level: Level,
+    access: bool,
+    queue: ArrayQueue<(bool, String)>,
+    dropped: AtomicU64,
+}
+
+impl Log {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(level: Level, access: &Access) -> Self {
+        Self { level, access: *access != Access::Off, queue: ArrayQueue::new(QUEUE), dropped: AtomicU64::new(0) }
+    }
+
+    /// Notes an event of the process.
+    pub fn write(&self, level: Level, text: fmt::Arguments<'_>) {
+        if level <= self.level {
+            let name = match level {
+                Level::Error => "error",
+                Level::Warn => "warn",
+                Level::Info => "info",
+                Level::Debug => "debug",
+            };
+            let mut line = format!("{} {name} ", timestamp());
+            push_clean(&mut line, &text.to_string());
+            self.push(false, line);
+        }
+    }
+
+    /// Whether exchanges are to be noted.
+    #[must_use]
+    pub fn wants_access(&self) -> bool {
+        self.access
+    }
+
+    /// Notes an exchange; `line` is a whole JSON object.
+    pub fn access(&self, line: String) {
+        self.push(true, line);
+    }
+
+    /// Lines that did not fit.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn push(&self, access: bool, line: String) {
+        if self.queue.push((access, line)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Where lines end up; owned by the control core.
+#[derive(Debug)]
+pub struct Sink {
+    file: Option<std::fs::File>,
+}
+
+impl Sink {
+    /// Opens the access log.
+    ///
+    /// # Errors
+    /// The file cannot be opened for appending.
+    pub fn open(access: &Access) -> std::io::Result<Self> {
+        let file = match access {
+            Access::File(path) => Some(std::fs::OpenOptions::new().create(true).append(true).open(path)?),
+            Access::Off | Access::Stderr => None,
+        };
+        Ok(Self { file })
+    }
+
+    /// Writes what has gathered. A sink that refuses loses the lines; `false` says so.
+    pub fn drain(&mut self, log: &Log) -> bool {
+        let (mut to_stderr, mut to_file) = (Vec::new(), Vec::new());
+        for _ in 0..QUEUE {
+            let Some((access, line)) = log.queue.pop() else { break };
+            let target = if access && self.file.is_some() { &mut to_file } else { &mut to_stderr };
+            target.extend_from_slice(line.as_bytes());
+            target.push(b'\n');
+        }
+        let told = to_stderr.is_empty() || std::io::stderr().write_all(&to_stderr).is_ok();
+        let kept = self.file.as_mut().is_none_or(|file| to_file.is_empty() || file.write_all(&to_file).is_ok());
+        told && kept
+    }
+}
+
+/// UTC in RFC 3339 with milliseconds.
+#[must_use]
+pub fn timestamp() -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    rfc3339(since.as_secs(), since.subsec_millis())
+}
+
+/// Seconds and milliseconds since 1970 in RFC 3339 (days to date after Hinnant, "chrono-compatible low-level date
+/// algorithms").
+#[must_use]
+pub fn rfc3339(seconds: u64, millis: u32) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let z = days + 719_468;
+    let era_day = z % 146_097;
+    let era_year = (era_day - era_day / 1_460 + era_day / 36_524 - era_day / 146_096) / 365;
+    let year_day = era_day - (365 * era_year + era_year / 4 - era_year / 100);
+    let month_index = (5 * year_day + 2) / 153;
+    let day = year_day - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = era_year + z / 146_097 * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Appends `text` without control characters: a log line cannot be forged.
+fn push_clean(line: &mut String, text: &str) {
+    line.extend(text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        assert_eq!(rfc3339(0, 0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(951_782_400, 5), "2000-02-29T00:00:00.005Z");
+        assert_eq!(rfc3339(1_795_375_480, 999), "2026-11-22T19:24:40.999Z");
+    }
+
+    #[test]
+    fn lines_cannot_be_forged_and_the_queue_is_bounded() {
+        let log = Log::new(Level::Info, &Access::Off);
+        log.write(Level::Warn, format_args!("a\nb\x1b[31m"));
+        log.write(Level::Debug, format_args!("not wanted"));
+        let (_, line) = log.queue.pop().unwrap();
+        assert!(line.ends_with("warn a\u{fffd}b\u{fffd}[31m"));
+        assert!(log.queue.is_empty());
+        (0..QUEUE + 3).for_each(|_| log.access(String::new()));
+        assert_eq!(log.dropped(), 3);
+    }
+}

@@ -1,0 +1,256 @@
+//! Counters of a shard: one writer, plain stores, read by the control core whenever it is asked.
+//!
+//! A block per shard, and in it a block per model, made when the model is first used. Labels come from closed
+//! sets: models from the configuration and the probes (at most [`SLOTS_MAX`], then `other`), endpoints from the
+//! configuration, statuses and reasons from tables here.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+
+use super::histogram::{EXCHANGE_US, Histogram, SHORT_US, bump};
+
+/// Models that have metrics of their own.
+pub const SLOTS_MAX: usize = 512;
+
+/// Statuses that are counted apart; any other counts as the last, 0.
+pub const STATUSES: [u16; 20] =
+    [200, 400, 401, 403, 404, 405, 408, 409, 411, 413, 422, 429, 431, 499, 500, 501, 502, 503, 504, 0];
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `by`; only the owner may.
+    pub fn add(&self, by: u64) {
+        bump(&self.0, by);
+    }
+
+    /// Sets it; for gauges and copies, only the owner may.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Reads it.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// US dollars; only the owner adds.
+#[derive(Debug, Default)]
+pub struct Dollars(AtomicU64);
+
+impl Dollars {
+    /// Adds `by`.
+    pub fn add(&self, by: f64) {
+        if by != 0.0 {
+            self.0.store((self.get() + by).to_bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// Reads it.
+    #[must_use]
+    pub fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Names that have metrics, and where. Slot 0 is `other`. Written by the control core only.
+#[derive(Debug)]
+pub struct Slots {
+    names: ArcSwap<Vec<String>>,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self { names: ArcSwap::from_pointee(vec!["other".to_owned()]) }
+    }
+}
+
+impl Slots {
+    /// The slot of `name`, taken now if it has none; 0 when all are taken.
+    #[must_use]
+    pub fn of(&self, name: &str) -> usize {
+        let names = self.names.load_full();
+        if let Some(slot) = names.iter().position(|known| known == name) {
+            return slot;
+        }
+        if names.len() >= SLOTS_MAX {
+            return 0;
+        }
+        let mut longer = (*names).clone();
+        longer.push(name.to_owned());
+        self.names.store(std::sync::Arc::new(longer));
+        names.len()
+    }
+
+    /// All names, by slot.
+    #[must_use]
+    pub fn names(&self) -> std::sync::Arc<Vec<String>> {
+        self.names.load_full()
+    }
+}
+
+/// Numbers of one model on one shard.
+#[derive(Debug)]
+pub struct ModelMetrics {
+    /// Answers by status, in the order of [`STATUSES`]; a stream that broke counts as 502.
+    pub by_status: [Counter; STATUSES.len()],
+    /// Prompt tokens.
+    pub tokens_input: Counter,
+    /// Completion tokens.
+    pub tokens_output: Counter,
+    /// What they cost.
+    pub cost: Dollars,
+    /// From the first byte of the request to the last of the answer.
+    pub duration: Histogram,
+    /// From the request's end to the endpoint's first content.
+    pub first_token: Histogram,
+    /// From the request sent to the endpoint until its answer is complete.
+    pub upstream: Histogram,
+    /// Between two reads of a stream.
+    pub gap: Histogram,
+    /// Our own share of an exchange.
+    pub overhead: Histogram,
+    /// Attempts by endpoint.
+    pub attempts: Box<[AttemptMetrics]>,
+}
+
+/// Attempts of one model on one endpoint.
+#[derive(Debug, Default)]
+pub struct AttemptMetrics {
+    /// Answered below 400.
+    pub success: Counter,
+    /// Failed, whatever the reason.
+    pub failure: Counter,
+}
+
+impl ModelMetrics {
+    fn new(endpoints: usize) -> Self {
+        Self {
+            by_status: Default::default(),
+            tokens_input: Counter::default(),
+            tokens_output: Counter::default(),
+            cost: Dollars::default(),
+            duration: Histogram::new(&EXCHANGE_US),
+            first_token: Histogram::new(&EXCHANGE_US),
+            upstream: Histogram::new(&EXCHANGE_US),
+            gap: Histogram::new(&SHORT_US),
+            overhead: Histogram::new(&SHORT_US),
+            attempts: (0..endpoints).map(|_| AttemptMetrics::default()).collect(),
+        }
+    }
+
+    /// Counts an answer.
+    pub fn status(&self, status: u16) {
+        let last = STATUSES.len() - 1;
+        let known = STATUSES.iter().position(|&known| known == status || (known == 200 && (200..400).contains(&status)));
+        self.by_status[known.unwrap_or(last)].add(1);
+    }
+}
+
+/// Numbers of one shard.
+#[derive(Debug)]
+pub struct ShardMetrics {
+    models: Box<[OnceLock<Box<ModelMetrics>>]>,
+    endpoints: usize,
+    /// Client connections open now.
+    pub connections: Counter,
+    /// Client connections accepted.
+    pub accepted: Counter,
+    /// Client connections handed to another shard.
+    pub handed_over: Counter,
+    /// Accepts that failed for want of descriptors or memory.
+    pub exhausted: Counter,
+    /// Exchanges running now.
+    pub exchanges: Counter,
+    /// Requests that no model answered: own paths and refusals, by status as in [`STATUSES`].
+    pub local_by_status: [Counter; STATUSES.len()],
+    /// Attempts after the first.
+    pub retries: Counter,
+    /// Clients that left during an exchange.
+    pub clients_gone: Counter,
+    /// Upstream connections opened.
+    pub upstream_connects: Counter,
+    /// Exchanges that found a warm connection.
+    pub upstream_reuses: Counter,
+    /// Upstream connections idle in the pools now.
+    pub upstream_idle: Counter,
+    /// Tasks that ended by a panic.
+    pub panics: Counter,
+    /// Tasks alive now.
+    pub tasks: Counter,
+    /// Kernel thread id, for its CPU time.
+    pub thread: AtomicUsize,
+}
+
+impl ShardMetrics {
+    /// Zero everywhere, for so many endpoints.
+    #[must_use]
+    pub fn new(endpoints: usize) -> Self {
+        Self {
+            models: (0..SLOTS_MAX).map(|_| OnceLock::new()).collect(),
+            endpoints,
+            connections: Counter::default(),
+            accepted: Counter::default(),
+            handed_over: Counter::default(),
+            exhausted: Counter::default(),
+            exchanges: Counter::default(),
+            local_by_status: Default::default(),
+            retries: Counter::default(),
+            clients_gone: Counter::default(),
+            upstream_connects: Counter::default(),
+            upstream_reuses: Counter::default(),
+            upstream_idle: Counter::default(),
+            panics: Counter::default(),
+            tasks: Counter::default(),
+            thread: AtomicUsize::new(0),
+        }
+    }
+
+    /// The numbers of a model, made when first asked for.
+    #[must_use]
+    pub fn model(&self, slot: usize) -> &ModelMetrics {
+        let cell = &self.models[if slot < SLOTS_MAX { slot } else { 0 }];
+        cell.get_or_init(|| Box::new(ModelMetrics::new(self.endpoints)))
+    }
+
+    /// The numbers of a model, if it was ever used on this shard.
+    #[must_use]
+    pub fn model_if_used(&self, slot: usize) -> Option<&ModelMetrics> {
+        self.models.get(slot)?.get().map(AsRef::as_ref)
+    }
+
+    /// Counts an answer that came from no model.
+    pub fn local(&self, status: u16) {
+        let known = STATUSES.iter().position(|&known| known == status || (known == 200 && (200..400).contains(&status)));
+        self.local_by_status[known.unwrap_or(STATUSES.len() - 1)].add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_bounded_and_stable() {
+        let slots = Slots::default();
+        assert_eq!(slots.of("a"), 1);
+        for n in 0..SLOTS_MAX {
+            let _ = slots.of(&format!("m{n}"));
+        }
+        assert_eq!(slots.of("a"), 1);
+        assert_eq!(slots.of("one too many"), 0);
+        assert_eq!(slots.names().len(), SLOTS_MAX);
+        let metrics = ShardMetrics::new(2);
+        metrics.model(7).status(204);
+        metrics.model(7).status(418);
+        assert_eq!(metrics.model(7).by_status[0].get(), 1);
+        assert_eq!(metrics.model(7).by_status[STATUSES.len() - 1].get(), 1);
+        assert!(metrics.model_if_used(8).is_none());
+    }
+}

@@ -1,0 +1,6 @@
+//! What is counted and what is written down, at no cost to the shards: single-writer atomics and a bounded queue.
+
+pub mod histogram;
+pub mod log;
+pub mod metric;
+pub mod prometheus;

@@ -1,0 +1,419 @@
+//! `/metrics`: the text format, version 0.0.4, never OpenMetrics, which would force other names.
+//!
+//! Shards are read, never asked. LiteLLM's names stand beside ours so that its dashboards and the queries of
+//! existing guides work; series of a model exist with zero from the moment the model is known, or a query for
+//! errors would be empty until the first one. Families that break Prometheus' naming rules are untyped, which
+//! `rate` does not mind and `promtool check metrics` accepts.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+use super::histogram::{EXCHANGE_US, Histogram, Reading, SHORT_US};
+use super::metric::{ModelMetrics, STATUSES, ShardMetrics};
+use crate::world::World;
+
+/// The whole page.
+#[must_use]
+pub fn render(world: &World) -> String {
+    let mut page = Page { out: String::with_capacity(64 * 1024), world };
+    let models = page.models();
+    page.own(&models);
+    page.endpoints();
+    page.shards();
+    if world.config.metrics.litellm_names {
+        page.guide(&models);
+        page.litellm(&models);
+    }
+    page.out
+}
+
+/// One model over all shards.
+struct Model {
+    /// The name clients ask for.
+    name: String,
+    slot: usize,
+    by_status: [u64; STATUSES.len()],
+    tokens: [u64; 2],
+    cost: f64,
+    duration: Reading,
+    first_token: Reading,
+    upstream: Reading,
+    gap: Reading,
+    overhead: Reading,
+    /// Success and failure by endpoint.
+    attempts: Vec<[u64; 2]>,
+}
+
+impl Model {
+    fn errors(&self) -> u64 {
+        STATUSES.iter().zip(&self.by_status).filter(|(status, _)| **status != 200).map(|(_, count)| count).sum()
+    }
+
+    fn total(&self) -> u64 {
+        self.by_status.iter().sum()
+    }
+}
+
+struct Page<'a> {
+    out: String,
+    world: &'a World,
+}
+
+impl Page<'_> {
+    fn models(&self) -> Vec<Model> {
+        let names = self.world.slots.names();
+        let listed = names.iter().enumerate().filter(|(slot, _)| *slot > 0 || self.used(0));
+        listed.map(|(slot, name)| self.model(slot, name)).collect()
+    }
+
+    fn used(&self, slot: usize) -> bool {
+        self.world.shards.iter().any(|shard| shard.metrics.model_if_used(slot).is_some())
+    }
+
+    fn model(&self, slot: usize, name: &str) -> Model {
+        let used: Vec<&ModelMetrics> =
+            self.world.shards.iter().filter_map(|shard| shard.metrics.model_if_used(slot)).collect();
+        let read = |bounds, pick: fn(&ModelMetrics) -> &Histogram| {
+            let mut reading = Reading::new(bounds);
+            used.iter().for_each(|metrics| pick(metrics).add_to(&mut reading));
+            reading
+        };
+        let mut by_status = [0; STATUSES.len()];
+        let mut attempts = vec![[0; 2]; self.world.registry.len()];
+        for metrics in &used {
+            for (sum, count) in by_status.iter_mut().zip(&metrics.by_status) {
+                *sum += count.get();
+            }
+            for (sum, count) in attempts.iter_mut().zip(&metrics.attempts) {
+                sum[0] += count.success.get();
+                sum[1] += count.failure.get();
+            }
+        }
+        Model {
+            name: name.to_owned(),
+            slot,
+            by_status,
+            tokens: [
+                used.iter().map(|metrics| metrics.tokens_input.get()).sum(),
+                used.iter().map(|metrics| metrics.tokens_output.get()).sum(),
+            ],
+            cost: used.iter().map(|metrics| metrics.cost.get()).sum(),
+            duration: read(&EXCHANGE_US, |metrics| &metrics.duration),
+            first_token: read(&EXCHANGE_US, |metrics| &metrics.first_token),
+            upstream: read(&EXCHANGE_US, |metrics| &metrics.upstream),
+            gap: read(&SHORT_US, |metrics| &metrics.gap),
+            overhead: read(&SHORT_US, |metrics| &metrics.overhead),
+            attempts,
+        }
+    }
+
+    /// Our own families of models.
+    fn own(&mut self, models: &[Model]) {
+        self.family("corelane_requests_total", "counter", "Answers of models by status; a broken stream counts as 502.");
+        for model in models {
+            for (status, count) in STATUSES.iter().zip(&model.by_status).filter(|(s, n)| **n > 0 || **s == 200) {
+                self.line("corelane_requests_total", &[("model", &model.name), ("status", &word(*status))], *count);
+            }
+        }
+        self.family("corelane_tokens_total", "counter", "Tokens by direction, as endpoints counted them.");
+        for model in models {
+            for (direction, count) in ["input", "output"].iter().zip(model.tokens) {
+                self.line("corelane_tokens_total", &[("model", &model.name), ("type", direction)], count);
+            }
+        }
+        self.histograms(models, "corelane_request_duration_seconds", "First byte of the request to last of the answer.", |m| &m.duration);
+        self.histograms(models, "corelane_first_token_seconds", "Request complete to first content, streams only.", |m| &m.first_token);
+        self.histograms(models, "corelane_upstream_duration_seconds", "Time spent on endpoints.", |m| &m.upstream);
+        self.histograms(models, "corelane_chunk_gap_seconds", "Time between two reads of a stream.", |m| &m.gap);
+        self.histograms(models, "corelane_overhead_seconds", "The gateway's own share of an exchange.", |m| &m.overhead);
+    }
+
+    fn endpoints(&mut self) {
+        let world = self.world;
+        let endpoints = || world.registry.iter().map(|endpoint| (endpoint.config.name.as_str(), endpoint));
+        self.family("corelane_endpoint_in_flight", "gauge", "Exchanges on an endpoint now.");
+        for (name, endpoint) in endpoints() {
+            self.line("corelane_endpoint_in_flight", &[("endpoint", name)], u64::from(endpoint.in_flight()));
+        }
+        self.family("corelane_endpoint_healthy", "gauge", "1 while an endpoint counts as healthy.");
+        for (name, endpoint) in endpoints() {
+            self.line("corelane_endpoint_healthy", &[("endpoint", name)], u64::from(endpoint.health().is_up()));
+        }
+        self.family("corelane_endpoint_disabled", "gauge", "1 while an operator has taken an endpoint out.");
+        for (name, endpoint) in endpoints() {
+            self.line("corelane_endpoint_disabled", &[("endpoint", name)], u64::from(endpoint.disabled()));
+        }
+    }
+
+    fn shards(&mut self) {
+        type Pick = fn(&ShardMetrics) -> u64;
+        let families: [(&str, &str, &str, Pick); 12] = [
+            ("corelane_client_connections", "gauge", "Client connections open now.", |m| m.connections.get()),
+            ("corelane_exchanges_in_flight", "gauge", "Exchanges running now.", |m| m.exchanges.get()),
+            ("corelane_connections_accepted_total", "counter", "Client connections accepted.", |m| m.accepted.get()),
+            ("corelane_connections_handed_over_total", "counter", "Client connections given to a less loaded shard.", |m| m.handed_over.get()),
+            ("corelane_accept_exhausted_total", "counter", "Accepts that failed for want of descriptors or memory.", |m| m.exhausted.get()),
+            ("corelane_retries_total", "counter", "Attempts after the first.", |m| m.retries.get()),
+            ("corelane_clients_gone_total", "counter", "Clients that left during an exchange.", |m| m.clients_gone.get()),
+            ("corelane_upstream_connects_total", "counter", "Upstream connections opened.", |m| m.upstream_connects.get()),
+            ("corelane_upstream_reuses_total", "counter", "Exchanges on a warm upstream connection.", |m| m.upstream_reuses.get()),
+            ("corelane_upstream_idle_connections", "gauge", "Upstream connections idle in pools.", |m| m.upstream_idle.get()),
+            ("corelane_task_panics_total", "counter", "Tasks that ended by a panic.", |m| m.panics.get()),
+            ("corelane_tasks", "gauge", "Tasks alive.", |m| m.tasks.get()),
+        ];
+        let world = self.world;
+        for (name, kind, help, pick) in families {
+            self.family(name, kind, help);
+            for (index, shard) in world.shards.iter().enumerate() {
+                self.line(name, &[("shard", &index.to_string())], pick(&shard.metrics));
+            }
+        }
+        self.family("corelane_shard_busy_seconds_total", "counter", "CPU time of a shard's thread.");
+        for (index, shard) in world.shards.iter().enumerate() {
+            let seconds = busy_seconds(shard.metrics.thread.load(Ordering::Relaxed));
+            self.real("corelane_shard_busy_seconds_total", &[("shard", &index.to_string())], seconds);
+        }
+        self.family("corelane_driver_info", "gauge", "The kernel interface of a shard.");
+        for (index, shard) in world.shards.iter().enumerate() {
+            let driver = shard.driver.get().copied().unwrap_or("starting");
+            self.line("corelane_driver_info", &[("shard", &index.to_string()), ("driver", driver)], 1);
+        }
+        self.family("corelane_local_requests_total", "counter", "Answers that no model gave: own paths and refusals.");
+        for (at, status) in STATUSES.iter().enumerate() {
+            let sum: u64 = world.shards.iter().map(|shard| shard.metrics.local_by_status[at].get()).sum();
+            if sum > 0 || *status == 200 {
+                self.line("corelane_local_requests_total", &[("status", &word(*status))], sum);
+            }
+        }
+        for (name, kind, help, value) in [
+            ("corelane_buffered_bytes", "gauge", "Bytes that large bodies and answers hold.", world.buffered()),
+            ("corelane_log_lines_dropped_total", "counter", "Log lines that did not fit the queue.", world.log.dropped()),
+            ("corelane_catalog_generation", "gauge", "Grows with each change of the models served.", world.generation()),
+            ("corelane_draining", "gauge", "1 while no new work is taken.", u64::from(world.is_draining())),
+        ] {
+            self.family(name, kind, help);
+            self.line(name, &[], value);
+        }
+    }
+
+    /// The names of the LiteLLM deployment guide.
+    fn guide(&mut self, models: &[Model]) {
+        self.family("litellm_request_count", "untyped", "Requests by model and outcome.");
+        for model in models {
+            for (status, count) in [("success", model.by_status[0]), ("error", model.errors())] {
+                self.line("litellm_request_count", &[("status", status), ("model", &model.name)], count);
+            }
+        }
+        self.family("litellm_tokens_used", "untyped", "Tokens by model and direction.");
+        for model in models {
+            for (direction, count) in ["input", "output"].iter().zip(model.tokens) {
+                self.line("litellm_tokens_used", &[("model", &model.name), ("type", direction)], count);
+            }
+        }
+        self.family("litellm_cost", "untyped", "Cost in US dollars by model.");
+        for model in models {
+            self.real("litellm_cost", &[("model", &model.name)], model.cost);
+        }
+        let name = "litellm_request_duration_seconds";
+        self.family(name, "histogram", "Duration of requests; also as bare samples for queries that name no bucket.");
+        for model in models {
+            self.histogram(name, &[("model", &model.name)], &model.duration);
+        }
+        for model in models {
+            for (bound, count) in model.duration.cumulative() {
+                self.line(name, &[("model", &model.name), ("le", &seconds_word(bound))], count);
+            }
+        }
+    }
+
+    /// LiteLLM's own families.
+    fn litellm(&mut self, models: &[Model]) {
+        self.litellm_requests(models);
+        for (name, help, pick) in [
+            ("litellm_input_tokens_metric_total", "Prompt tokens.", (|m| m.tokens[0]) as fn(&Model) -> u64),
+            ("litellm_output_tokens_metric_total", "Completion tokens.", |m| m.tokens[1]),
+            ("litellm_total_tokens_metric_total", "All tokens.", |m| m.tokens[0] + m.tokens[1]),
+        ] {
+            self.family(name, "counter", help);
+            for model in models {
+                self.line(name, &labels(model), pick(model));
+            }
+        }
+        self.family("litellm_spend_metric_total", "counter", "Cost in US dollars.");
+        for model in models {
+            self.real("litellm_spend_metric_total", &labels(model), model.cost);
+        }
+        for (name, help, pick) in [
+            ("litellm_request_total_latency_metric", "Duration of requests.", (|m| &m.duration) as fn(&Model) -> &Reading),
+            ("litellm_llm_api_latency_metric", "Time spent on endpoints.", |m| &m.upstream),
+            ("litellm_llm_api_time_to_first_token_metric", "Time to first token of streams.", |m| &m.first_token),
+            ("litellm_overhead_latency_metric", "The gateway's own share.", |m| &m.overhead),
+        ] {
+            self.family(name, "histogram", help);
+            for model in models {
+                self.histogram(name, &labels(model), pick(model));
+            }
+        }
+        self.litellm_deployments(models);
+        self.family("litellm_in_flight_requests", "gauge", "Exchanges running now.");
+        let running: u64 = self.world.shards.iter().map(|shard| shard.metrics.exchanges.get()).sum();
+        self.line("litellm_in_flight_requests", &[], running);
+    }
+
+    fn litellm_requests(&mut self, models: &[Model]) {
+        let name = "litellm_proxy_total_requests_metric_total";
+        self.family(name, "counter", "Requests by model and status code.");
+        for model in models {
+            for (status, count) in STATUSES.iter().zip(&model.by_status).filter(|(s, n)| **n > 0 || **s == 200) {
+                self.line(name, &[("requested_model", &model.name), ("status_code", &word(*status))], *count);
+            }
+        }
+        let name = "litellm_proxy_failed_requests_metric_total";
+        self.family(name, "counter", "Failed requests by model, exception class and status.");
+        for model in models {
+            for (status, count) in STATUSES.iter().zip(&model.by_status).filter(|(s, n)| **s != 200 && (**n > 0 || **s == 500)) {
+                let labels = [("requested_model", model.name.as_str()), ("exception_class", exception(*status)), ("exception_status", &word(*status))];
+                self.line(name, &labels, *count);
+            }
+        }
+        let name = "litellm_requests_metric_total";
+        self.family(name, "counter", "Requests by model.");
+        for model in models {
+            self.line(name, &labels(model), model.total());
+        }
+        let name = "litellm_llm_api_failed_requests_metric_total";
+        self.family(name, "counter", "Attempts that failed on an endpoint.");
+        for model in models {
+            self.line(name, &labels(model), model.attempts.iter().map(|attempts| attempts[1]).sum());
+        }
+    }
+
+    fn litellm_deployments(&mut self, models: &[Model]) {
+        let (catalog, _) = self.world.catalog();
+        let world = self.world;
+        for (name, kind, help) in [
+            ("litellm_deployment_success_responses_total", "counter", "Attempts answered by a deployment."),
+            ("litellm_deployment_failure_responses_total", "counter", "Attempts failed by a deployment."),
+            ("litellm_deployment_total_requests_total", "counter", "Attempts on a deployment."),
+            ("litellm_deployment_state", "gauge", "0 healthy, 1 partial outage, 2 complete outage."),
+        ] {
+            self.family(name, kind, help);
+            for deployment in &catalog.listed {
+                for candidate in &deployment.candidates {
+                    let endpoint = &world.registry[candidate.endpoint];
+                    let base = endpoint.config.url.to_string();
+                    let labels = [
+                        ("litellm_model_name", candidate.upstream_model.as_str()),
+                        ("model_id", &candidate.id),
+                        ("api_base", &base),
+                        ("requested_model", &deployment.name),
+                    ];
+                    let counted = models.iter().find(|model| model.slot == deployment.slot);
+                    let [success, failure] = counted.map_or([0; 2], |model| model.attempts[candidate.endpoint]);
+                    let value = match name {
+                        "litellm_deployment_success_responses_total" => success,
+                        "litellm_deployment_failure_responses_total" => failure,
+                        "litellm_deployment_total_requests_total" => success + failure,
+                        _ if !endpoint.health().is_up() => 2,
+                        _ => u64::from(endpoint.health().run() > 0),
+                    };
+                    self.line(name, &labels, value);
+                }
+            }
+        }
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn histograms(&mut self, models: &[Model], name: &str, help: &str, pick: fn(&Model) -> &Reading) {
+        self.family(name, "histogram", help);
+        for model in models {
+            self.histogram(name, &[("model", &model.name)], pick(model));
+        }
+    }
+
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], reading: &Reading) {
+        for (bound, count) in reading.cumulative() {
+            let bound = seconds_word(bound);
+            let with: Vec<_> = labels.iter().copied().chain([("le", bound.as_str())]).collect();
+            self.line(&format!("{name}_bucket"), &with, count);
+        }
+        self.real(&format!("{name}_sum"), labels, seconds(reading.sum_us));
+        self.line(&format!("{name}_count"), labels, reading.total());
+    }
+
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        self.sample(name, labels);
+        let _ = writeln!(self.out, " {value}");
+    }
+
+    fn real(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.sample(name, labels);
+        let _ = writeln!(self.out, " {value}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)]) {
+        self.out.push_str(name);
+        for (at, (label, value)) in labels.iter().enumerate() {
+            self.out.push_str(if at == 0 { "{" } else { "," });
+            let _ = write!(self.out, "{label}=\"");
+            for c in value.chars() {
+                match c {
+                    '\\' => self.out.push_str("\\\\"),
+                    '"' => self.out.push_str("\\\""),
+                    '\n' => self.out.push_str("\\n"),
+                    _ => self.out.push(c),
+                }
+            }
+            self.out.push('"');
+        }
+        if !labels.is_empty() {
+            self.out.push('}');
+        }
+    }
+}
+
+fn labels(model: &Model) -> [(&str, &str); 2] {
+    let upstream = model.name.strip_prefix("ollama/").unwrap_or(&model.name);
+    [("requested_model", &model.name), ("model", upstream)]
+}
+
+/// The class that LiteLLM raises for a status.
+fn exception(status: u16) -> &'static str {
+    match status {
+        400 | 422 => "BadRequestError",
+        401 => "AuthenticationError",
+        403 => "PermissionDeniedError",
+        404 => "NotFoundError",
+        408 | 504 => "Timeout",
+        429 => "RateLimitError",
+        499 => "ClientDisconnected",
+        503 => "ServiceUnavailableError",
+        500..=599 => "InternalServerError",
+        _ => "APIError",
+    }
+}
+
+fn word(status: u16) -> String {
+    if status == 0 { "other".to_owned() } else { status.to_string() }
+}
+
+fn seconds(us: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of all exchanges stay below 2^52 for a century")]
+    let us = us as f64;
+    us / 1e6
+}
+
+fn seconds_word(bound: Option<u64>) -> String {
+    bound.map_or_else(|| "+Inf".to_owned(), |us| seconds(us).to_string())
+}
+
+/// CPU time of a thread, from the scheduler's own count.
+fn busy_seconds(thread: usize) -> f64 {
+    let path = format!("/proc/self/task/{thread}/schedstat");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let nanos = text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0);
+    seconds(nanos / 1000)
+}
