@@ -96,7 +96,7 @@ fn native(rest: &str) -> Result<Route<'_>, NoRoute> {
 
 fn own(path: &str) -> Option<Route<'_>> {
     Some(match path {
-        "/" => Route::Root,
+        "/" | "" => Route::Root,
         "/health" => Route::Health,
         "/health/liveliness" | "/health/liveness" => Route::Liveness,
         "/health/readiness" => Route::Readiness,
@@ -120,13 +120,19 @@ fn openai(path: &str, method: Method) -> Option<Route<'_>> {
         "/models" | "/models/" => Route::Models,
         _ => match rest.strip_prefix("/models/") {
             Some(id) => Route::ModelById(id),
-            None if versioned && method == Method::Post && rest.len() > 1 && rest.starts_with('/') && !stateful(rest) => {
+            None if versioned && method == Method::Post && is_plain(rest) && !stateful(rest) => {
                 Route::Model(Task::Other)
             }
             None if path == "/v2/rerank" => Route::Model(Task::Other),
             None => return None,
         },
     })
+}
+
+/// Whether a path reads the same to everybody: `/word/word`, no dots, escapes or empty segments.
+fn is_plain(rest: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    rest.starts_with('/') && rest[1..].split('/').all(|segment| !segment.is_empty() && segment.bytes().all(word))
 }
 
 /// Paths that name things kept by one provider: no balancer can serve them.
@@ -190,7 +196,7 @@ mod tests {
         assert_eq!(find(Method::Post, "/health"), Err(NoRoute::Method("GET, HEAD, OPTIONS")));
         assert_eq!(find(Method::Post, "/api/pull"), Err(NoRoute::Forbidden));
         assert_eq!(find(Method::Delete, "/api/delete"), Err(NoRoute::Forbidden));
-        for path in ["/v1/files", "/nothing", "/v1", "/v1/", "/v1/assistants/x", "/chat", "/api/nothing"] {
+        for path in ["/v1/files", "/nothing", "/v1", "/v1/", "/v1/assistants/x", "/chat", "/api/nothing", "/v1/a/../b", "/v1/a%62", "/v1/a/", "/v1//a"] {
             assert_eq!(find(Method::Post, path), Err(NoRoute::Unknown), "{path}");
         }
     }

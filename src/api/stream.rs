@@ -103,11 +103,8 @@ impl Stream {
         let ndjson = self.ndjson;
         let last = if ndjson { ndjson::last(&kept) } else { sse::last(&kept).map(|event| event.raw) };
         if let Some(raw) = last {
-            let start = out.len();
             if self.one(raw, b"", out)? {
                 out.extend_from_slice(raw);
-            }
-            if out.len() > start {
                 out.extend_from_slice(if ndjson { b"\n" } else { b"\n\n" });
             }
         }

@@ -96,7 +96,8 @@ pub async fn read_body(
     let mut told = !incoming.request.expects_continue;
     loop {
         let whole = body.advance(&mut incoming.buffer)?;
-        if (body.end - head) as u64 > length_max {
+        // What a chunk announces counts, so that a body too large is refused before it is here.
+        if (body.end - head) as u64 + body.chunked.left() > length_max {
             return Err(Some(too_large(length_max)));
         }
         if whole {

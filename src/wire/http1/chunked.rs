@@ -22,7 +22,7 @@ pub enum ChunkError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Size { digits: u8 },
-    Extension { length: u16 },
+    Extension { length: u16, quoted: bool, escaped: bool },
     SizeLf,
     Data,
     DataCr,
@@ -66,7 +66,7 @@ impl Chunked {
         self.state == State::Done
     }
 
-    /// Data bytes of the current chunk that are still to come.
+    /// Data bytes of the current chunk that are still to come; its size is known once its line is read.
     #[must_use]
     pub fn left(&self) -> u64 {
         if self.state == State::Data { self.left } else { 0 }
@@ -121,8 +121,8 @@ impl Chunked {
     fn advance(&mut self, byte: u8) -> Result<State, ChunkError> {
         match (self.state, byte) {
             (State::Size { digits }, _) => self.size(digits, byte),
-            (State::Extension { .. }, b'\r') => Ok(State::SizeLf),
-            (State::Extension { length }, _) => self.extension(length, byte),
+            (State::Extension { quoted: false, .. }, b'\r') => Ok(State::SizeLf),
+            (State::Extension { length, quoted, escaped }, _) => self.extension(length, quoted, escaped, byte),
             (State::SizeLf, b'\n') if self.left == 0 => Ok(State::TrailerStart),
             (State::SizeLf, b'\n') => Ok(State::Data),
             (State::DataCr, b'\r') => Ok(State::DataLf),
@@ -148,20 +148,22 @@ impl Chunked {
         match byte {
             _ if digits == 0 => Err(ChunkError::Size),
             b'\r' => Ok(State::SizeLf),
-            b';' => Ok(State::Extension { length: 0 }),
+            b';' => Ok(State::Extension { length: 0, quoted: false, escaped: false }),
             b'\n' => Err(ChunkError::LineEnd),
             _ => Err(ChunkError::Size),
         }
     }
 
-    fn extension(&mut self, length: u16, byte: u8) -> Result<State, ChunkError> {
+    fn extension(&mut self, length: u16, quoted: bool, escaped: bool, byte: u8) -> Result<State, ChunkError> {
         self.extensions += 1;
         let length = length + 1;
         let control = byte != b'\t' && (byte < 0x20 || byte == 0x7f);
         if control || usize::from(length) > CHUNK_EXTENSION_MAX || self.extensions > CHUNK_EXTENSIONS_MAX {
             return Err(ChunkError::Extension);
         }
-        Ok(State::Extension { length })
+        // Where a quoted string ends must not be open to debate either.
+        let quoted = quoted != (byte == b'"' && !escaped);
+        Ok(State::Extension { length, quoted, escaped: quoted && byte == b'\\' && !escaped })
     }
 
     fn trailer(&mut self, byte: u8) -> Result<State, ChunkError> {

@@ -145,7 +145,7 @@ const NAMES: [(&str, Name); 13] = [
 pub struct Request {
     /// The method.
     pub method: Method,
-    /// Path without query, beginning with `/` (or `*`).
+    /// Path without query: begins with `/`, is `*`, or is empty in an absolute form without path.
     pub path: Span,
     /// After the `?`, without it.
     pub query: Span,
@@ -303,6 +303,7 @@ fn refuse(error: httparse::Error, buffer: &[u8]) -> RequestError {
             let line = buffer.get(start..).and_then(|rest| rest.split(|&byte| byte == b'\r').next()).unwrap_or_default();
             let version = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
             match version {
+                b"HTTP/1.1" | b"HTTP/1.0" => RequestError::Line, // a space too many before it
                 [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
                     RequestError::Version
                 }
@@ -331,7 +332,7 @@ fn target(buffer: &[u8], target: &str, method: Method, limits: &Limits) -> Resul
             let rest = &bytes[7..];
             let end = rest.iter().position(|&byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
             let (authority, origin) = rest.split_at(end);
-            if !field::is_host(authority) || !origin.starts_with(b"/") {
+            if !field::is_host(authority) || !(origin.is_empty() || origin.starts_with(b"/")) {
                 return Err(RequestError::Target);
             }
             origin
