@@ -46,7 +46,7 @@ pub struct Candidate {
     /// Stable over restarts: a hash of endpoint and model.
     pub id: String,
     /// Ready header lines that name the endpoint.
-    pub headers: Vec<u8>,
+    pub headers: Arc<[u8]>,
 }
 
 /// The snapshot.
@@ -246,7 +246,7 @@ impl Candidate {
             "x-corelane-endpoint: {}\r\nx-litellm-model-id: {id}\r\nx-litellm-model-api-base: {base}\r\n",
             state.config.name
         );
-        Self { endpoint, upstream_model, id, headers: headers.into_bytes() }
+        Self { endpoint, upstream_model, id, headers: headers.into_bytes().into() }
     }
 }
 

@@ -213,27 +213,29 @@ impl<'a> Reader<'a> {
 
     fn read(mut self, nodes: &[Node<'_>]) -> Result<View, BodyError> {
         let Some(Node::Object { len, .. }) = nodes.first() else { return Err(BodyError::Json) };
-        let mut seen: Vec<&str> = Vec::with_capacity(*len);
+        let mut few = [""; 32];
+        let mut many: Vec<&str> = Vec::new();
         let mut at = 1;
-        for _ in 0..*len {
+        for index in 0..*len {
             let (Some(Node::String(key)), Some(value)) = (nodes.get(at), nodes.get(at + 1)) else {
                 return Err(BodyError::Json);
             };
-            if *len <= 32 && seen.contains(key) {
-                return Err(BodyError::Duplicate((*key).to_owned()));
+            match few.get_mut(..index + 1) {
+                Some([seen @ .., _]) if *len <= 32 && seen.contains(key) => {
+                    return Err(BodyError::Duplicate((*key).to_owned()));
+                }
+                Some([.., last]) if *len <= 32 => *last = key,
+                _ => many.push(key),
             }
-            seen.push(key);
             self.take(key, value, nodes.get(at + 2..).unwrap_or_default())?;
             at += 2 + match value {
                 Node::Object { count, .. } | Node::Array { count, .. } => *count,
                 _ => 0,
             };
         }
-        if *len > 32 {
-            seen.sort_unstable();
-            if let Some(pair) = seen.windows(2).find(|pair| pair[0] == pair[1]) {
-                return Err(BodyError::Duplicate(pair[0].to_owned()));
-            }
+        many.sort_unstable();
+        if let Some(pair) = many.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(BodyError::Duplicate(pair[0].to_owned()));
         }
         self.finish()
     }

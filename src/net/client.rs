@@ -11,7 +11,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -89,6 +89,7 @@ pub struct Client {
     out: OwnedWriteHalf<TcpStream>,
     fd: RawFd,
     peer: SocketAddr,
+    peer_text: Box<str>,
     timer: Timer,
 }
 
@@ -103,6 +104,7 @@ pub async fn run<F>(
     F: Future<Output = ()>,
 {
     let fd = stream.as_raw_fd();
+    let peer_text = peer.ip().to_string().into_boxed_str();
     let (read, out) = stream.into_split();
     let inbox = Rc::new(Inbox {
         state: Cell::new(Pump::Rest),
@@ -112,7 +114,7 @@ pub async fn run<F>(
         changes: Cell::new(0),
         buffers,
     });
-    let mut exchanges = pin!(exchanges(Client { inbox: Rc::clone(&inbox), out, fd, peer, timer }));
+    let mut exchanges = pin!(exchanges(Client { inbox: Rc::clone(&inbox), out, fd, peer, peer_text, timer }));
     let mut pump = pin!(pump(read, &inbox));
     std::future::poll_fn(|cx| {
         loop {
@@ -189,6 +191,12 @@ impl Client {
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// Its IP address as text.
+    #[must_use]
+    pub fn peer_text(&self) -> &str {
+        &self.peer_text
     }
 
     /// The connection's one deadline.
@@ -277,19 +285,17 @@ impl Client {
         self.inbox.state.get() == Pump::Ended
     }
 
-    /// Runs `op` unless the client leaves or the timer fires first; then `op` is dropped, so it must own what it
-    /// works on.
+    /// Runs `op` unless the client leaves or the timer fires first; the caller then drops `op` with all it works on.
+    /// It is taken pinned, because each `async fn` that takes a future by value holds it twice.
     ///
     /// # Errors
     /// The reason for stopping.
-    pub async fn race<F: Future>(&self, op: F) -> Result<F::Output, Stop> {
-        let mut op = pin!(op);
-        std::future::poll_fn(|cx| match op.as_mut().poll(cx) {
+    pub fn race<F: Future>(&self, mut op: Pin<&mut F>) -> impl Future<Output = Result<F::Output, Stop>> {
+        std::future::poll_fn(move |cx| match op.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
             Poll::Pending if self.gone() => Poll::Ready(Err(Stop::ClientGone)),
             Poll::Pending => self.poll_deadline(cx),
         })
-        .await
     }
 
     /// Writes the whole of `bytes` and gives the buffer back.

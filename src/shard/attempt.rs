@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,9 +81,9 @@ impl Shard {
         client: &Client,
         limit: Duration,
         deadline_us: u64,
-        op: F,
+        op: Pin<&mut F>,
     ) -> Result<F::Output, Stopped> {
-        let limit_us = self.clock.now_us() + micros(limit);
+        let limit_us = self.clock.after(limit);
         client.timer().set(limit_us.min(deadline_us));
         client.race(op).await.map_err(|stop| match stop {
             Stop::ClientGone => Stopped::Gone,
@@ -93,7 +94,7 @@ impl Shard {
 
     /// Puts a connection back for the next exchange.
     pub fn keep(&self, endpoint: usize, upstream: Upstream) {
-        self.pools[endpoint].borrow_mut().give(upstream, self.clock.now_us());
+        self.pools[endpoint].borrow_mut().give(upstream, self.clock.after(Duration::ZERO));
     }
 }
 
@@ -175,7 +176,7 @@ impl<'a> Attempts<'a> {
     async fn back_off(&self, client: &Client, made: u32) -> Result<(), Exit> {
         let wait = self.shard.world.config.retry.backoff.saturating_mul(1 << made.min(6));
         client.timer().set((self.shard.clock.now_us() + micros(wait)).min(self.deadline_us));
-        match client.race(std::future::pending::<()>()).await {
+        match client.race(pin!(std::future::pending::<()>())).await {
             Err(Stop::ClientGone) => Err(None),
             _ => Ok(()),
         }
@@ -243,7 +244,7 @@ impl<'a> Attempts<'a> {
             return Err(Some(failed("the name has not been resolved")));
         };
         let limit = self.shard.world.config.timeouts.connect;
-        let result = self.limited(client, limit, Phase::Connect, Upstream::connect(address)).await;
+        let result = self.limited(client, limit, Phase::Connect, pin!(Upstream::connect(address))).await;
         match result {
             Ok(Ok(upstream)) => {
                 self.shard.metrics().upstream_connects.add(1);
@@ -271,7 +272,7 @@ impl<'a> Attempts<'a> {
         let passed = passed_lines(&buffer, &head);
         let content_type = head.content_type.of_bytes(&buffer).to_vec();
         let reader = Reader::new(head.framing);
-        let mut answered = Answered::new(head.status, content_type, passed, candidate.headers.clone());
+        let mut answered = Answered::new(head.status, content_type, passed, Arc::clone(&candidate.headers));
         if head.status >= 300 {
             return Err(Some(self.error_answer(client, upstream, buffer, &head, reader).await?));
         }
@@ -310,13 +311,14 @@ impl<'a> Attempts<'a> {
             self.shard.buffers.give(body);
             body = Vec::new();
         }
+        let reused = upstream.reused();
         for part in [head, body] {
             if part.is_empty() {
                 continue;
             }
-            let (result, part) = self.limited(client, limit, Phase::Send, upstream.write(part)).await?;
+            let (result, part) = self.limited(client, limit, Phase::Send, pin!(upstream.write(part))).await?;
             self.shard.buffers.give(part);
-            result.map_err(|error| Some(self.lost(upstream, &error)))?;
+            result.map_err(|error| Some(lost(reused, &error)))?;
         }
         Ok(())
     }
@@ -324,7 +326,6 @@ impl<'a> Attempts<'a> {
     /// Re-serialises the head from parsed parts: the endpoint's own Host, a recomputed length, and the few fields of
     /// the client that mean something to an endpoint. Credentials of the client never pass.
     fn write_head(&self, endpoint: &EndpointState, client: &Client, body_bytes: usize, out: &mut Vec<u8>) {
-        use std::io::Write as _;
         let (buffer, request) = (&self.incoming.buffer, &self.incoming.request);
         out.extend_from_slice(b"POST ");
         out.extend_from_slice(endpoint.config.url.path.as_bytes());
@@ -352,7 +353,8 @@ impl<'a> Attempts<'a> {
             out.extend_from_slice(before);
             out.extend_from_slice(b", ");
         }
-        let _ = write!(out, "{}\r\nx-forwarded-proto: http\r\n", client.peer().ip());
+        out.extend_from_slice(client.peer_text().as_bytes());
+        out.extend_from_slice(b"\r\nx-forwarded-proto: http\r\n");
         reply::length(out, body_bytes);
         out.extend_from_slice(b"\r\n");
     }
@@ -364,6 +366,7 @@ impl<'a> Attempts<'a> {
         buffer: &mut Vec<u8>,
     ) -> Result<Response, Exit> {
         let limit = self.shard.world.config.timeouts.first_byte;
+        let reused = upstream.reused();
         for _ in 0..=INTERIM_MAX {
             loop {
                 match Response::parse(buffer, &self.shard.limits) {
@@ -375,14 +378,14 @@ impl<'a> Attempts<'a> {
                     Ok(None) => {}
                     Err(error) => return Err(Some(broken(&format!("sent a malformed answer ({error:?})")))),
                 }
-                let reading = upstream.read(std::mem::take(buffer));
+                let reading = pin!(upstream.read(std::mem::take(buffer)));
                 let (result, back) = self.limited(client, limit, Phase::FirstByte, reading).await?;
                 *buffer = back;
                 match result {
                     Ok(n) if n > 0 => {}
-                    Ok(_) if buffer.is_empty() => return Err(Some(self.lost(upstream, &io::ErrorKind::UnexpectedEof.into()))),
+                    Ok(_) if buffer.is_empty() => return Err(Some(lost(reused, &io::ErrorKind::UnexpectedEof.into()))),
                     Ok(_) => return Err(Some(broken("closed the connection inside an answer's head"))),
-                    Err(error) => return Err(Some(self.lost(upstream, &error))),
+                    Err(error) => return Err(Some(lost(reused, &error))),
                 }
             }
         }
@@ -460,7 +463,7 @@ impl<'a> Attempts<'a> {
             let limit = self.shard.world.config.timeouts.idle;
             let limit = if end == start { self.shard.world.config.timeouts.first_byte } else { limit };
             let phase = if end == start { Phase::FirstByte } else { Phase::Idle };
-            let (result, back) = self.limited(client, limit, phase, upstream.read(buffer)).await?;
+            let (result, back) = self.limited(client, limit, phase, pin!(upstream.read(buffer))).await?;
             buffer = back;
             match result {
                 Ok(n) if n > 0 => {}
@@ -501,7 +504,7 @@ impl<'a> Attempts<'a> {
             buffer.clear();
             from = 0;
             let limit = self.shard.world.config.timeouts.first_byte;
-            let (result, back) = self.limited(client, limit, Phase::FirstByte, upstream.read(buffer)).await?;
+            let (result, back) = self.limited(client, limit, Phase::FirstByte, pin!(upstream.read(buffer))).await?;
             buffer = back;
             match result {
                 Ok(n) if n > 0 => {}
@@ -511,18 +514,12 @@ impl<'a> Attempts<'a> {
     }
 
     /// Runs an operation on the upstream side under a limit of its own and the exchange's deadline.
-    async fn limited<F: Future>(&self, client: &Client, limit: Duration, phase: Phase, op: F) -> Result<F::Output, Exit> {
+    async fn limited<F: Future>(&self, client: &Client, limit: Duration, phase: Phase, op: Pin<&mut F>) -> Result<F::Output, Exit> {
         self.shard.limited(client, limit, self.deadline_us, op).await.map_err(|stopped| match stopped {
             Stopped::Gone => None,
             Stopped::Total => Some(deadline_exceeded()),
             Stopped::Limit => Some(timed_out(phase, limit)),
         })
-    }
-
-    /// The connection failed before an answer began.
-    fn lost(&self, upstream: &Upstream, error: &io::Error) -> Failure {
-        let failure = broken(&format!("closed the connection before it answered ({})", describe(error)));
-        Failure { retry: if upstream.reused() { Retry::FreshConnection } else { Retry::OtherEndpoint }, ..failure }
     }
 }
 
@@ -579,6 +576,12 @@ pub fn timed_out(phase: Phase, limit: Duration) -> Failure {
 
 fn broken(what: &str) -> Failure {
     Failure::new(FailureKind::UpstreamBroken, format!("The endpoint {what}."))
+}
+
+/// The connection failed before an answer began.
+fn lost(reused: bool, error: &io::Error) -> Failure {
+    let failure = broken(&format!("closed the connection before it answered ({})", describe(error)));
+    Failure { retry: if reused { Retry::FreshConnection } else { Retry::OtherEndpoint }, ..failure }
 }
 
 fn describe(error: &io::Error) -> String {

@@ -105,11 +105,11 @@ pub async fn read_body(
         }
         if !told {
             told = true;
-            client.timer().set(shard.clock.now_us() + micros(shard.world.config.server.write_timeout));
+            client.timer().set(shard.clock.after(shard.world.config.server.write_timeout));
             client.write(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await.map_err(|_| None)?;
         }
         grow(&mut incoming.buffer, &body, head, held)?;
-        client.timer().set(shard.clock.now_us() + micros(shard.world.config.server.body_timeout));
+        client.timer().set(shard.clock.after(shard.world.config.server.body_timeout));
         match client.fill(&mut incoming.buffer).await {
             Ok(n) if n > 0 => {}
             Ok(_) | Err(Stop::ClientGone) => return Err(None),

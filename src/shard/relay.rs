@@ -3,10 +3,12 @@
 //! read → stream state → write → read: one write at a time and no queue, so TCP pushes back by itself, and what
 //! arrives during a write goes out in the next one. The client's head leaves with the first content.
 
+use std::pin::pin;
+use std::sync::Arc;
+
 use super::access::Record;
 use super::attempt::{Phase, Stopped, deadline_exceeded, timed_out};
 use super::exchange::Exit;
-use super::head::micros;
 use super::reply::{self, Manner};
 use super::serve::After;
 use super::Shard;
@@ -27,7 +29,7 @@ pub struct Answered {
     /// What there is so far.
     pub content: Content,
     passed: Vec<u8>,
-    endpoint_lines: Vec<u8>,
+    endpoint_lines: Arc<[u8]>,
     endpoint: usize,
     in_flight: Option<InFlight>,
 }
@@ -69,7 +71,7 @@ pub enum Content {
 impl Answered {
     /// An answer without content yet.
     #[must_use]
-    pub fn new(status: u16, content_type: Vec<u8>, passed: Vec<u8>, endpoint_lines: Vec<u8>) -> Self {
+    pub fn new(status: u16, content_type: Vec<u8>, passed: Vec<u8>, endpoint_lines: Arc<[u8]>) -> Self {
         Self { status, content_type, content: Content::None, passed, endpoint_lines, endpoint: 0, in_flight: None }
     }
 
@@ -112,7 +114,7 @@ pub async fn answer(
             let body = buffer.get(start..).unwrap_or_default();
             let out = whole(shard, head, body, &answer, &model, base64, manner.head_only);
             shard.buffers.give(buffer);
-            client.timer().set(shard.clock.now_us() + micros(shard.world.config.server.write_timeout));
+            client.timer().set(shard.clock.after(shard.world.config.server.write_timeout));
             let out = client.write(out).await.map_err(|_| None)?;
             shard.buffers.give(out);
             Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
@@ -220,7 +222,7 @@ impl Relay<'_> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         let limit = self.shard.world.config.timeouts.idle;
-        let reading = self.shard.limited(client, limit, self.deadline_us, self.upstream.read(buffer)).await;
+        let reading = self.shard.limited(client, limit, self.deadline_us, pin!(self.upstream.read(buffer))).await;
         let (result, buffer) = reading.map_err(|stopped| match stopped {
             Stopped::Gone => None,
             Stopped::Limit => Some(timed_out(Phase::Idle, limit)),
@@ -296,7 +298,7 @@ impl Relay<'_> {
     }
 
     async fn write(&self, client: &mut Client, bytes: Vec<u8>, start: usize) -> Result<(), Exit> {
-        client.timer().set(self.shard.clock.now_us() + micros(self.shard.world.config.server.write_timeout));
+        client.timer().set(self.shard.clock.after(self.shard.world.config.server.write_timeout));
         let bytes = client.write_from(bytes, start).await.map_err(|_| None)?;
         self.shard.buffers.give(bytes);
         Ok(())

@@ -131,17 +131,17 @@ pub fn number(out: &mut Vec<u8>, mut value: u64) {
 /// A fresh id in the form of a version 4 UUID (RFC 9562).
 fn request_id(shard: &Shard) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    /// Where the 16 bytes go between the dashes.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let bits = u128::from(shard.random()) << 64 | u128::from(shard.random());
     let bits = bits & !(0xf << 76) | 4 << 76;
     let bits = bits & !(3 << 62) | 2 << 62;
-    let mut id = String::with_capacity(36);
-    for at in 0..32 {
-        if matches!(at, 8 | 12 | 16 | 20) {
-            id.push('-');
-        }
-        id.push(char::from(DIGITS[(bits >> (124 - 4 * at)) as usize & 15]));
+    let mut id = [b'-'; 36];
+    for (byte, at) in bits.to_be_bytes().into_iter().zip(PLACES) {
+        id[at] = DIGITS[usize::from(byte >> 4)];
+        id[at + 1] = DIGITS[usize::from(byte & 15)];
     }
-    id
+    String::from_utf8(id.to_vec()).unwrap_or_default()
 }
 
 /// The words after a status (RFC 9110 section 15).

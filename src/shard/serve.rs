@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use monoio::net::TcpStream;
 
-use super::head::{self, Incoming, NoRequest, micros};
+use super::head::{self, Incoming, NoRequest};
 use super::reply::Manner;
 use super::{Shard, exchange};
 use crate::api::{Failure, FailureKind};
@@ -152,7 +152,7 @@ async fn one(shard: &Rc<Shard>, client: &mut Client, incoming: Incoming) -> Afte
 async fn refuse(shard: &Shard, client: &mut Client, failure: &Failure) -> After {
     shard.metrics().local(failure.status);
     let answer = Manner::of_nothing(shard).failure(shard, failure, "");
-    client.timer().set(shard.clock.now_us() + micros(shard.world.config.server.write_timeout));
+    client.timer().set(shard.clock.after(shard.world.config.server.write_timeout));
     match client.write(answer).await {
         Ok(_) => After::Linger,
         Err(_) => After::Close,

@@ -91,16 +91,16 @@ impl Model {
     }
 
     /// A slot, if the model is loaded and one is free and nobody waits.
-    pub fn slot_now(self: &Rc<Self>) -> Option<Slot> {
+    pub fn slot_now(self: &Rc<Self>, keep: Duration) -> Option<Slot> {
         let permit = if self.is_loaded() { self.slots.try_enter()? } else { return None };
-        Some(Slot::new(self, permit))
+        Some(Slot::new(self, permit, keep))
     }
 
     /// Waits until it is loaded and a slot is free.
-    pub async fn slot(self: Rc<Self>, sim: Rc<Sim>) -> Slot {
+    pub async fn slot(self: Rc<Self>, sim: Rc<Sim>, keep: Duration) -> Slot {
         self.load(&sim).await;
         let permit = Gate::enter(&self.slots).await;
-        Slot::new(&self, permit)
+        Slot::new(&self, permit, keep)
     }
 
     /// Waits until it is loaded.
@@ -124,13 +124,16 @@ impl Model {
             if self.loaded.get() {
                 return Poll::Ready(());
             }
-            self.waiters.borrow_mut().push(cx.waker().clone());
+            let mut waiters = self.waiters.borrow_mut();
+            if !waiters.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiters.push(cx.waker().clone());
+            }
             Poll::Pending
         })
         .await;
     }
 
-    /// How long it stays after its last use.
+    /// How long it stays if it is not used.
     pub fn keep(&self, time: Duration) {
         self.expires_us.set(expiry(time));
     }
@@ -140,22 +143,24 @@ fn expiry(keep: Duration) -> u64 {
     now_us().saturating_add(u64::try_from(keep.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// A slot of a model, held while it generates.
+/// A slot of a model, held while it generates; afterwards the model stays for `keep`.
 pub struct Slot {
     model: Rc<Model>,
+    keep: Duration,
     _permit: Permit,
 }
 
 impl Slot {
-    fn new(model: &Rc<Model>, permit: Permit) -> Self {
+    fn new(model: &Rc<Model>, permit: Permit, keep: Duration) -> Self {
         model.busy.set(model.busy.get() + 1);
-        Self { model: Rc::clone(model), _permit: permit }
+        Self { model: Rc::clone(model), keep, _permit: permit }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.model.busy.set(self.model.busy.get() - 1);
+        self.model.keep(self.keep);
     }
 }
 

@@ -155,7 +155,7 @@ pub fn space(text: &[u8], mut at: usize) -> usize {
 /// Where the closing quote is of the string whose inside begins at `start`.
 #[must_use]
 pub fn string_end(text: &[u8], start: usize) -> Option<usize> {
-    string(text, start.checked_sub(1)?).ok().map(|inside| inside.end as usize)
+    quote(text, start)
 }
 
 /// The member whose key (between its quotes) is `key`.
@@ -191,17 +191,48 @@ fn string(text: &[u8], at: usize) -> Result<Span, Malformed> {
     if text.get(at) != Some(&b'"') {
         return Err(Malformed);
     }
-    let mut from = at + 1;
+    quote(text, at + 1).map(|end| Span::new(at + 1, end)).ok_or(Malformed)
+}
+
+/// Where the quote is that ends the string whose inside begins at `start`.
+#[inline]
+fn quote(text: &[u8], start: usize) -> Option<usize> {
+    let mut from = start;
     loop {
-        let found = memchr2(b'"', b'\\', text.get(from..).ok_or(Malformed)?).ok_or(Malformed)? + from;
+        let found = quote_or_backslash(text, from)?;
         if text.get(found) == Some(&b'"') {
-            return Ok(Span::new(at + 1, found));
+            return Some(found);
         }
         from = found + 2;
     }
 }
 
+/// The first quote or backslash at or after `at`: eight bytes at a time for the length of a key, since most strings
+/// are keys, then by `memchr`.
+#[inline]
+fn quote_or_backslash(text: &[u8], mut at: usize) -> Option<usize> {
+    const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
+    const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
+    for _ in 0..2 {
+        let Some(Ok(word)) = text.get(at..at + 8).map(<[u8; 8]>::try_from) else { break };
+        let word = u64::from_le_bytes(word);
+        let hit = zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES);
+        if hit != 0 {
+            return Some(at + (hit.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    memchr2(b'"', b'\\', text.get(at..)?).map(|found| at + found)
+}
+
+/// The high bit of each zero byte; right for the lowest one, which is all that is read (Mycroft 1987).
+#[inline]
+fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(u64::from_le_bytes([0x01; 8])) & !word & u64::from_le_bytes([0x80; 8])
+}
+
 /// The value that begins at `at`.
+#[inline]
 fn value(text: &[u8], at: usize) -> Result<Span, Malformed> {
     match text.get(at) {
         Some(b'"') => string(text, at).map(|inside| Span::new(at, inside.end as usize + 1)),
@@ -215,37 +246,51 @@ fn value(text: &[u8], at: usize) -> Result<Span, Malformed> {
     }
 }
 
+#[inline]
 fn is_scalar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
 }
 
-/// The object or array that begins at `at`: brackets are matched, strings skipped.
+/// The object or array that begins at `at`: brackets are matched, strings skipped. The kinds of the open brackets
+/// are the bits of one word.
 fn nested(text: &[u8], at: usize) -> Result<Span, Malformed> {
-    let mut closers = [0u8; DEPTH_MAX];
-    let mut depth = 0usize;
+    let (mut objects, mut depth) = (0u64, 0usize);
     let mut here = at;
     loop {
-        match text.get(here).ok_or(Malformed)? {
-            b'"' => here = string(text, here)?.end as usize + 1,
-            open @ (b'{' | b'[') => {
-                *closers.get_mut(depth).ok_or(Malformed)? = if *open == b'{' { b'}' } else { b']' };
+        let rest = text.get(here..).ok_or(Malformed)?;
+        let step = rest.iter().position(|&byte| STRUCTURAL[usize::from(byte)]).ok_or(Malformed)?;
+        here += step;
+        let byte = rest.get(step).copied().unwrap_or_default();
+        match byte {
+            b'"' => here = quote(text, here + 1).ok_or(Malformed)?,
+            b'{' | b'[' if depth == DEPTH_MAX => return Err(Malformed),
+            b'{' | b'[' => {
+                objects = objects << 1 | u64::from(byte == b'{');
                 depth += 1;
-                here += 1;
             }
-            close @ (b'}' | b']') => {
+            _ if (objects & 1 == 1) == (byte == b'}') => {
+                objects >>= 1;
                 depth -= 1;
-                if closers.get(depth) != Some(close) {
-                    return Err(Malformed);
-                }
-                here += 1;
                 if depth == 0 {
-                    return Ok(Span::new(at, here));
+                    return Ok(Span::new(at, here + 1));
                 }
             }
-            _ => here += 1,
+            _ => return Err(Malformed),
         }
+        here += 1;
     }
 }
+
+/// Bytes that matter outside of strings: quotes and brackets.
+const STRUCTURAL: [bool; 256] = {
+    let mut table = [false; 256];
+    table[b'"' as usize] = true;
+    table[b'{' as usize] = true;
+    table[b'}' as usize] = true;
+    table[b'[' as usize] = true;
+    table[b']' as usize] = true;
+    table
+};
 
 /// The text of a string value (quotes included in `value`), unescaped; `None` if it is no valid JSON string.
 #[must_use]

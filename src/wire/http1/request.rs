@@ -124,21 +124,24 @@ pub enum Name {
     Timeout,
 }
 
-const NAMES: [(&str, Name); 13] = [
-    ("host", Name::Host),
-    ("content-type", Name::ContentType),
-    ("accept", Name::Accept),
-    ("user-agent", Name::UserAgent),
-    ("x-request-id", Name::RequestId),
-    ("x-forwarded-for", Name::ForwardedFor),
-    ("traceparent", Name::TraceParent),
-    ("tracestate", Name::TraceState),
-    ("origin", Name::Origin),
-    ("access-control-request-headers", Name::CorsHeaders),
-    ("anthropic-version", Name::AnthropicVersion),
-    ("anthropic-beta", Name::AnthropicBeta),
-    ("x-litellm-timeout", Name::Timeout),
-];
+const KEPT: usize = Name::Timeout as usize + 1;
+
+/// The field of that name, if its value is kept. Lengths are compared first: most fields of most clients end there.
+fn kept(name: &str) -> Option<Name> {
+    let is = |known: &str, kept: Name| name.eq_ignore_ascii_case(known).then_some(kept);
+    match name.len() {
+        4 => is("host", Name::Host),
+        6 => is("accept", Name::Accept).or_else(|| is("origin", Name::Origin)),
+        10 => is("user-agent", Name::UserAgent).or_else(|| is("tracestate", Name::TraceState)),
+        11 => is("traceparent", Name::TraceParent),
+        12 => is("content-type", Name::ContentType).or_else(|| is("x-request-id", Name::RequestId)),
+        14 => is("anthropic-beta", Name::AnthropicBeta),
+        15 => is("x-forwarded-for", Name::ForwardedFor),
+        17 => is("anthropic-version", Name::AnthropicVersion).or_else(|| is("x-litellm-timeout", Name::Timeout)),
+        30 => is("access-control-request-headers", Name::CorsHeaders),
+        _ => None,
+    }
+}
 
 /// A checked head. All spans are of the buffer that was parsed.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,13 +162,13 @@ pub struct Request {
     pub expects_continue: bool,
     /// Bytes of the head.
     pub head_bytes: usize,
-    fields: [Span; NAMES.len()],
+    fields: [Span; KEPT],
 }
 
 /// What the fields say about framing, gathered before it is judged.
 #[derive(Default)]
 struct Gathered {
-    fields: [Span; NAMES.len()],
+    fields: [Span; KEPT],
     hosts: u8,
     lengths: u8,
     length: Option<u64>,
@@ -257,11 +260,8 @@ impl Gathered {
             }
             _ => {}
         }
-        for (known, index) in &NAMES {
-            if known.len() == name.len() && name.eq_ignore_ascii_case(known) {
-                self.fields[*index as usize] = Span::of(buffer, value);
-                break;
-            }
+        if let Some(kept) = kept(name) {
+            self.fields[kept as usize] = Span::of(buffer, value);
         }
         Ok(())
     }

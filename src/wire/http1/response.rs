@@ -37,32 +37,25 @@ pub struct Response {
     pub passed: Vec<Span>,
 }
 
-const DROPPED: [&str; 24] = [
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "server",
-    "date",
-    "set-cookie",
-    "content-type",
-    "content-encoding",
-    "x-request-id",
-    "x-accel-buffering",
-    "cache-control",
-    "access-control-allow-origin",
-    "access-control-allow-credentials",
-    "access-control-allow-methods",
-    "access-control-allow-headers",
-    "access-control-expose-headers",
-    "alt-svc",
-];
+/// Fields that end here: hop by hop, about the endpoint's own connection, or set by us. By length, which is
+/// compared first.
+fn is_dropped(name: &str) -> bool {
+    let any = |known: &[&str]| known.iter().any(|known| name.eq_ignore_ascii_case(known));
+    match name.len() {
+        2 => any(&["te"]),
+        4 => any(&["date"]),
+        6 => any(&["server"]),
+        7 => any(&["trailer", "upgrade", "alt-svc"]),
+        10 => any(&["keep-alive", "set-cookie"]),
+        12 => any(&["x-request-id"]),
+        13 => any(&["cache-control"]),
+        16 => any(&["content-encoding", "proxy-connection"]),
+        17 => any(&["x-accel-buffering"]),
+        18 => any(&["proxy-authenticate"]),
+        19 => any(&["proxy-authorization"]),
+        _ => name.len() > 20 && name.get(..21).is_some_and(|start| start.eq_ignore_ascii_case("access-control-allow-")),
+    }
+}
 
 impl Response {
     /// Reads a head at the start of `buffer`. `None`: more bytes are needed.
@@ -138,28 +131,35 @@ impl Gathered {
 
     fn take(&mut self, buffer: &[u8], header: &httparse::Header<'_>, http11: bool) -> Result<(), ResponseError> {
         let (name, value) = (header.name, header.value);
-        if name.eq_ignore_ascii_case("content-length") {
-            let length = field::length(value).ok_or(ResponseError::Framing)?;
-            if self.length.replace(length).is_some() {
-                return Err(ResponseError::Framing);
+        match name.len() {
+            14 if name.eq_ignore_ascii_case("content-length") => {
+                let length = field::length(value).ok_or(ResponseError::Framing)?;
+                return if self.length.replace(length).is_none() { Ok(()) } else { Err(ResponseError::Framing) };
             }
-        } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            if self.chunked || !http11 || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(ResponseError::Framing);
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                let fine = !self.chunked && http11 && value.eq_ignore_ascii_case(b"chunked");
+                self.chunked = true;
+                return if fine { Ok(()) } else { Err(ResponseError::Framing) };
             }
-            self.chunked = true;
-        } else if name.eq_ignore_ascii_case("connection") {
-            self.close |= has_token(value, b"close");
-            self.keep_alive |= has_token(value, b"keep-alive");
-            self.nominated.push(Span::of(buffer, value));
-        } else if name.eq_ignore_ascii_case("content-type") {
-            self.content_type = Span::of(buffer, value);
-        } else if name.eq_ignore_ascii_case("content-encoding") && !value.eq_ignore_ascii_case(b"identity") {
-            return Err(ResponseError::Framing); // we asked for none and could not read it
-        } else if !DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped)) {
-            if name.eq_ignore_ascii_case("retry-after") {
-                self.retry_after = Span::of(buffer, value);
+            10 if name.eq_ignore_ascii_case("connection") => {
+                self.close |= has_token(value, b"close");
+                self.keep_alive |= has_token(value, b"keep-alive");
+                if !value.eq_ignore_ascii_case(b"keep-alive") && !value.eq_ignore_ascii_case(b"close") {
+                    self.nominated.push(Span::of(buffer, value));
+                }
+                return Ok(());
             }
+            12 if name.eq_ignore_ascii_case("content-type") => {
+                self.content_type = Span::of(buffer, value);
+                return Ok(());
+            }
+            16 if name.eq_ignore_ascii_case("content-encoding") && !value.eq_ignore_ascii_case(b"identity") => {
+                return Err(ResponseError::Framing); // we asked for none and could not read it
+            }
+            11 if name.eq_ignore_ascii_case("retry-after") => self.retry_after = Span::of(buffer, value),
+            _ => {}
+        }
+        if !is_dropped(name) {
             let (start, end) = (Span::of(buffer, name.as_bytes()).start, Span::of(buffer, value).end);
             self.passed.push(Span { start, end });
         }
