@@ -1,10 +1,10 @@
 //! The command line: one file a command.
 
 pub mod check;
-//pub mod demo;
+pub mod demo;
 pub mod effective;
 pub mod serve;
-//pub mod sim;
+pub mod sim;
 pub mod talk;
 
 use std::path::PathBuf;
@@ -47,8 +47,8 @@ enum Command {
     Reload(talk::Admin),
     /// Show the state of the running gateway.
     Status(talk::Admin),
-    // Run a simulated Ollama server, for tests and load tests.
-    //Sim(sim::SimArgs),
+    /// Run a simulated Ollama server, for tests and load tests.
+    Sim(sim::SimArgs),
 }
 
 /// Exit code for bad usage or configuration.
@@ -61,13 +61,13 @@ pub const FAILED: u8 = 1;
 pub fn run() -> ExitCode {
     match Args::parse().command {
         Command::Serve { config } => serve::run(config.as_deref()),
-        Command::Demo => ExitCode::SUCCESS,
+        Command::Demo => demo::run(),
         Command::Check { file } => check::run(&file),
         Command::Config { config } => effective::run(config.as_deref()),
         Command::Drain(admin) => talk::run(&admin, "POST", "/drain"),
         Command::Reload(admin) => talk::run(&admin, "POST", "/reload"),
         Command::Status(admin) => talk::run(&admin, "GET", "/status"),
-        //Command::Sim(args) => sim::run(args),
+        Command::Sim(args) => sim::run(args),
     }
 }
 

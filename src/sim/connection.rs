@@ -1,8 +1,8 @@
 //! One connection: requests are read, checked, recorded and routed, one after the other.
 
-use std::cell::Cell;
-use std::future::{Future as _, pending, poll_fn};
+use std::future::{Future as _, poll_fn};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -11,76 +11,99 @@ use monoio::net::TcpStream;
 use socket2::SockRef;
 
 use super::ask::Api;
+use super::options::Fault;
 use super::reply::{Exchange, Next, TEXT};
 use super::server::Sim;
-use super::stats::{Held, Recorded, add, get};
+use super::stats::{Held, Recorded, add};
 use super::{generate, listing};
-use crate::net::{Client, client, listener, task};
+use crate::net::{Client, Timer, client, listener, task};
 use crate::wire::http1::request::{HeadScan, Name};
 use crate::wire::http1::{Chunked, Framing, Limits, Method, Request};
 
 /// Larger bodies are refused.
 const BODY_BYTES_MAX: usize = 256 << 20;
-/// Up to so many connections a second descriptor is kept, by which a reset can be made; beyond, it is a close.
-const RESETTABLE: u64 = 256;
 
 /// Serves a connection in a task of its own.
 pub fn begin(sim: &Rc<Sim>, stream: TcpStream, peer: SocketAddr) {
     add(&sim.stats.connections_total, 1);
     let std = listener::detach(stream);
-    let second = if get(&sim.stats.connections_open) < RESETTABLE { std.try_clone().ok() } else { None };
+    let Ok(second) = std.try_clone() else { return };
     let Ok(stream) = listener::attach(std) else { return };
-    let reset = Rc::new(Cell::new(false));
-    let (sim, wanted) = (Rc::clone(sim), Rc::clone(&reset));
+    let sim = Rc::clone(sim);
     let tasks = Rc::clone(&sim.tasks);
     task::spawn(&tasks, async move {
         let _open = Held::new(&sim.stats.connections_open);
         let (timer, buffers) = (sim.timers.add(), Rc::clone(&sim.buffers));
-        let mut run = Box::pin(client::run(stream, peer, timer, buffers, |client| async {
-            if requests(&sim, client).await == Next::Reset
-                && let Some(second) = second
-                && SockRef::from(&second).set_linger(Some(Duration::ZERO)).is_ok()
-            {
-                drop(second);
-                wanted.set(true);
-                pending::<()>().await;
+        match first(&sim, &stream, &second, &timer).await {
+            First::Stop => return,
+            First::Reset => {
+                // dropping both descriptors without an orderly end is what makes the kernel send a reset
+                let _ = SockRef::from(&second).set_linger(Some(Duration::ZERO));
+                return;
             }
-        }));
-        // dropping the run closes the socket without the orderly end that it would make itself
-        poll_fn(|cx| if run.as_mut().poll(cx).is_ready() || reset.get() { Poll::Ready(()) } else { Poll::Pending }).await;
+            First::Serve => drop(second),
+        }
+        client::run(stream, peer, timer, buffers, |client| requests(&sim, client)).await;
     });
+}
+
+enum First {
+    Serve,
+    Reset,
+    Stop,
+}
+
+/// Looks at the first bytes of a connection and leaves them there. Once [`client::run`] has the stream it can only
+/// be closed in order, so this is where a reset is decided; asked for later it is a close.
+async fn first(sim: &Sim, stream: &TcpStream, second: &std::net::TcpStream, timer: &Timer) -> First {
+    let mut readable = pin!(stream.readable(true));
+    let stopped = poll_fn(|cx| match readable.as_mut().poll(cx) {
+        Poll::Pending if timer.poll_fired(cx) => Poll::Ready(true),
+        polled => polled.map(|_| false),
+    });
+    if stopped.await {
+        return First::Stop;
+    }
+    let mut bytes = [0; 2048];
+    let n = second.peek(&mut bytes).unwrap_or(0);
+    let bytes = bytes.get(..n).unwrap_or_default();
+    let all = sim.options.fault == Fault::ResetBeforeAnswer && bytes.starts_with(b"POST ");
+    if all || memchr::memmem::find(bytes, b"\"fault-reset").is_some() { First::Reset } else { First::Serve }
 }
 
 /// A request and its body, in one buffer.
 struct Arrived {
     buffer: Vec<u8>,
     request: Request,
+    /// Bytes of the next request came with it.
+    early: bool,
 }
 
-async fn requests(sim: &Rc<Sim>, mut client: Client) -> Next {
+async fn requests(sim: &Rc<Sim>, mut client: Client) {
     loop {
         let arrived = match read(&mut client).await {
             Ok(arrived) => arrived,
             Err(Some(status)) => {
-                let mut exchange = Exchange { sim, client: &mut client, close: true, bodyless: false };
-                return exchange.send(status, TEXT, b"").await;
+                let mut exchange = Exchange { sim, client: &mut client, close: true, bodyless: false, early: false };
+                exchange.send(status, TEXT, b"").await;
+                return;
             }
-            Err(None) => return Next::Close,
+            Err(None) => return,
         };
         add(&sim.stats.requests, 1);
         let (close, bodyless) = (!arrived.request.keep_alive, arrived.request.method == Method::Head);
-        let exchange = Exchange { sim, client: &mut client, close, bodyless };
+        let exchange = Exchange { sim, client: &mut client, close, bodyless, early: arrived.early };
         let next = route(exchange, &arrived).await;
         retire(sim, arrived);
-        if next != Next::Keep {
-            return next;
+        if next == Next::Close {
+            return;
         }
     }
 }
 
 /// Records a request that had a body, or gives its buffer back.
 fn retire(sim: &Sim, arrived: Arrived) {
-    let Arrived { mut buffer, request } = arrived;
+    let Arrived { mut buffer, request, .. } = arrived;
     if request.method != Method::Post || sim.options.record == 0 {
         sim.buffers.give(buffer);
     } else if buffer.len() >= request.head_bytes {
@@ -90,7 +113,7 @@ fn retire(sim: &Sim, arrived: Arrived) {
 }
 
 async fn route(mut exchange: Exchange<'_>, arrived: &Arrived) -> Next {
-    let Arrived { buffer, request } = arrived;
+    let Arrived { buffer, request, .. } = arrived;
     if exchange.sim.options.check_host && !host_is_ours(exchange.sim.addr, request.field(buffer, Name::Host)) {
         add(&exchange.sim.stats.foreign_hosts, 1);
         return exchange.send(403, TEXT, b"").await;
@@ -149,9 +172,11 @@ async fn read(client: &mut Client) -> Result<Arrived, Option<u16>> {
     }
     let request = Request::parse(&buffer, &limits).map_err(|error| Some(error.status()))?;
     let end = read_body(client, &request, &mut buffer).await?;
-    client.unread(buffer.get(end..).unwrap_or_default());
+    let rest = buffer.get(end..).unwrap_or_default();
+    let early = !rest.is_empty();
+    client.unread(rest);
     buffer.truncate(end);
-    Ok(Arrived { buffer, request })
+    Ok(Arrived { buffer, request, early })
 }
 
 /// Reads the body into `buffer`; returns where it ends.

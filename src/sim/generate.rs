@@ -64,7 +64,7 @@ pub async fn run(exchange: &mut Exchange<'_>, api: Api, body: &[u8]) -> Next {
     let _generating = Held::new(&sim.stats.generating);
     let mut times = Times { begin_us, admitted_us: now_us(), prefilled_us: 0 };
     if fault == Fault::Hang {
-        exchange.client.watch();
+        exchange.watch();
         return match exchange.client.race(pin!(pending::<()>())).await {
             Ok(()) => Next::Close,
             Err(stop) => exchange.left(stop),
@@ -116,8 +116,7 @@ async fn fail_at_once(exchange: &mut Exchange<'_>, api: Api, fault: Fault) -> Op
             refused.set(refused.get() + 1);
             status
         }
-        Fault::ResetBeforeAnswer => return Some(Next::Reset),
-        Fault::CloseBeforeAnswer => return Some(Next::Close),
+        Fault::ResetBeforeAnswer | Fault::CloseBeforeAnswer => return Some(Next::Close),
         Fault::CutHead => return Some(exchange.write(b"HTTP/1.1 200 OK\r\nContent-Ty".to_vec(), Next::Close).await),
         _ => return None,
     };
@@ -142,7 +141,7 @@ async fn admit(exchange: &mut Exchange<'_>, ask: &Ask, name: &str) -> Result<Slo
         return Err(Refused::Busy);
     }
     let _waiting = Held::new(&sim.stats.waiting);
-    exchange.client.watch();
+    exchange.watch();
     exchange.client.race(pin!(model.slot(Rc::clone(&sim), keep))).await.map_err(Refused::Left)
 }
 
@@ -159,11 +158,12 @@ async fn load_only(exchange: &mut Exchange<'_>, api: Api, ask: &Ask, name: &str)
 
 /// Reads the prompt; does not look at the client before its end.
 async fn prefill(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
-    let (time, client) = (exchange.sim.options.prefill, &mut *exchange.client);
+    let time = exchange.sim.options.prefill;
     if time.is_zero() {
         return Ok(());
     }
-    client.watch();
+    exchange.watch();
+    let client = &*exchange.client;
     let mut sleep = pin!(clock::sleep(time));
     poll_fn(|cx| match sleep.as_mut().poll(cx) {
         Poll::Pending if client.timer().poll_fired(cx) => Poll::Ready(Err(Stop::Deadline)),
@@ -188,7 +188,7 @@ async fn answer(exchange: &mut Exchange<'_>, api: Api, ask: &Ask, fault: Fault, 
     let steps = u32::try_from(speech.steps()).unwrap_or(u32::MAX);
     let time = exchange.sim.options.token_interval.saturating_mul(steps);
     if !time.is_zero() {
-        exchange.client.watch();
+        exchange.watch();
         if let Err(stop) = exchange.client.race(pin!(clock::sleep(time))).await {
             return exchange.left(stop);
         }
@@ -252,7 +252,7 @@ async fn stream(
     let mime = if voice.is_sse() { "text/event-stream" } else { "application/x-ndjson" };
     exchange.head(&mut out, 200, mime, None);
     voice.open(&mut batch);
-    exchange.client.watch();
+    exchange.watch();
     let mut done = 0;
     let next = loop {
         let due = due(&sim, times, steps);

@@ -73,7 +73,7 @@ pub enum Fault {
     Status(u16),
     /// The first so many get this status.
     StatusFirst(u16, u64),
-    /// The connection is reset when the request has been read.
+    /// The connection is reset when its first request comes; closed, if it is a later one of the connection.
     ResetBeforeAnswer,
     /// The connection is closed when the request has been read.
     CloseBeforeAnswer,

@@ -20,8 +20,6 @@ pub enum Next {
     Keep,
     /// It is closed.
     Close,
-    /// It is closed by a reset.
-    Reset,
 }
 
 /// One request being answered.
@@ -32,12 +30,22 @@ pub struct Exchange<'a> {
     pub close: bool,
     /// A HEAD request: no body.
     pub bodyless: bool,
+    /// Bytes of the next request are waiting.
+    pub early: bool,
 }
 
 impl Exchange<'_> {
     /// Its server's counts.
     pub fn stats(&self) -> &Stats {
         &self.sim.stats
+    }
+
+    /// Notices from now on if the client leaves. One that pipelines is not watched: a pending read would hold its
+    /// next request back until still more comes.
+    pub fn watch(&mut self) {
+        if !self.early {
+            self.client.watch();
+        }
     }
 
     /// A head; without length the body is chunked.

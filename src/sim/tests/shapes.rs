@@ -235,7 +235,6 @@ fn bodies_arrive_in_every_framing_and_are_recorded() {
     stream.write_all(twice.repeat(2).as_bytes()).unwrap();
     stream.write_all(format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
     let all = super::finish(stream);
-    eprintln!("{} {}", all.head, all.text());
     assert_eq!(String::from_utf8_lossy(&all.body).matches(&"x".repeat(600)).count(), 3);
     let recorded = sim.stats.take_recorded();
     assert_eq!(recorded.len(), 3);
