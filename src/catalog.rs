@@ -118,6 +118,8 @@ impl Catalog {
     fn guess(&self, model: &str, registry: &Registry) -> Option<Arc<Deployment>> {
         let wildcard = self.wildcards.iter().find(|wildcard| model.starts_with(&wildcard.prefix))?;
         let rest = &model[wildcard.prefix.len()..];
+        // A bare star covers prefixed names too; the prefix says where to look, it is no part of the name.
+        let rest = rest.strip_prefix("ollama/").unwrap_or(rest);
         let upstream_model = substitute(&wildcard.rule.upstream_model, rest);
         let unknown: Vec<_> = scope(&wildcard.rule, registry)
             .filter(|&at| registry[at].facts().is_none())

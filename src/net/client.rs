@@ -48,8 +48,11 @@ enum Pump {
 struct Inbox {
     state: Cell<Pump>,
     bytes: RefCell<Vec<u8>>,
-    /// After data came, go on reading into what space is left: an exchange is running.
+    /// After data came, go on reading: an exchange is running.
     watching: Cell<bool>,
+    /// The next read goes behind what `bytes` holds, and the bytes are away until it ends; else it has a buffer of
+    /// its own, and what is held can be taken meanwhile.
+    lent: Cell<bool>,
     /// Give the buffer back and wait without one.
     park: Cell<bool>,
     /// Grows by one with every change the exchange should see.
@@ -63,23 +66,36 @@ impl Inbox {
         self.changes.set(self.changes.get().wrapping_add(1));
     }
 
+    /// The buffer for the next read.
     fn take(&self) -> Vec<u8> {
-        let mut bytes = self.bytes.borrow_mut();
-        if bytes.capacity() == 0 { self.buffers.small() } else { std::mem::take(&mut *bytes) }
+        let lent = if self.lent.get() { std::mem::take(&mut *self.bytes.borrow_mut()) } else { Vec::new() };
+        if lent.capacity() == 0 { self.buffers.small() } else { lent }
     }
 
-    fn finish(&self, result: io::Result<usize>, bytes: Vec<u8>) {
-        let room = bytes.len() < bytes.capacity();
-        if bytes.is_empty() {
-            self.buffers.give(bytes);
+    /// Puts what was read behind what is held.
+    fn put(&self, read: Vec<u8>) {
+        let mut bytes = self.bytes.borrow_mut();
+        if bytes.is_empty() && !read.is_empty() {
+            self.buffers.give(std::mem::replace(&mut *bytes, read));
         } else {
-            *self.bytes.borrow_mut() = bytes;
+            bytes.extend_from_slice(&read);
+            self.buffers.give(read);
         }
+    }
+
+    fn finish(&self, result: &io::Result<usize>, read: Vec<u8>) {
+        self.put(read);
+        self.lent.set(false);
         match result {
             Ok(0) | Err(_) => self.set(Pump::Ended),
-            Ok(_) if self.watching.get() && room => self.set(Pump::Wanted),
+            Ok(_) if self.watching.get() && self.has_room() => self.set(Pump::Wanted),
             Ok(_) => self.set(Pump::Rest),
         }
+    }
+
+    /// Whether more may be read ahead of the client's next request: bounds what a pipelining client makes us hold.
+    fn has_room(&self) -> bool {
+        self.bytes.borrow().len() < buffer::SMALL
     }
 }
 
@@ -110,6 +126,7 @@ pub async fn run<F>(
         state: Cell::new(Pump::Rest),
         bytes: RefCell::default(),
         watching: Cell::new(false),
+        lent: Cell::new(false),
         park: Cell::new(false),
         changes: Cell::new(0),
         buffers,
@@ -161,16 +178,12 @@ async fn pump(mut read: OwnedReadHalf<TcpStream>, inbox: &Inbox) -> std::convert
                 }
             }
         };
-        let bytes = slice.into_inner();
+        let read = slice.into_inner();
         if inbox.park.get() && matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED)) {
-            if bytes.is_empty() {
-                inbox.buffers.give(bytes);
-            } else {
-                *inbox.bytes.borrow_mut() = bytes;
-            }
+            inbox.put(read);
             inbox.set(Pump::Wanted);
         } else {
-            inbox.finish(result, bytes);
+            inbox.finish(&result, read);
         }
     }
 }
@@ -218,6 +231,7 @@ impl Client {
             }
             let before = target.len();
             self.inbox.buffers.give(std::mem::replace(&mut *self.inbox.bytes.borrow_mut(), target));
+            self.inbox.lent.set(true);
             self.inbox.set(Pump::Wanted);
             self.arrived(before).await?;
             *into = std::mem::take(&mut *self.inbox.bytes.borrow_mut());
@@ -271,10 +285,7 @@ impl Client {
     /// Keeps a read pending from now on, so that [`Client::race`] notices a client that leaves.
     pub fn watch(&mut self) {
         self.inbox.watching.set(true);
-        let bytes = self.inbox.bytes.borrow();
-        let room = bytes.capacity() == 0 || bytes.len() < bytes.capacity();
-        drop(bytes);
-        if self.inbox.state.get() == Pump::Rest && room {
+        if self.inbox.state.get() == Pump::Rest && self.inbox.has_room() {
             self.inbox.set(Pump::Wanted);
         }
     }
@@ -352,7 +363,7 @@ impl Client {
             let moved = match self.inbox.state.get() {
                 Pump::Ended => true,
                 Pump::Rest => self.inbox.bytes.borrow().len() > beyond,
-                Pump::Pending | Pump::Wanted => beyond == 0 && !self.inbox.bytes.borrow().is_empty(),
+                Pump::Pending | Pump::Wanted => !self.inbox.lent.get() && !self.inbox.bytes.borrow().is_empty(),
             };
             if moved { Poll::Ready(Ok(())) } else { self.poll_deadline(cx) }
         })

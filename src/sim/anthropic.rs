@@ -35,7 +35,11 @@ impl Anthropic {
     }
 
     fn begin(&self, out: &mut Vec<u8>) {
-        let _ = write!(out, "{{\"id\":\"msg_{:024}\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"", self.id);
+        let _ = write!(
+            out,
+            "{{\"id\":\"msg_{:024}\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"",
+            self.id
+        );
         out.extend_from_slice(&self.model);
         out.extend_from_slice(b"\",\"content\":[");
     }
@@ -55,7 +59,11 @@ impl Anthropic {
             Block::Thinking => write!(out, "{{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}}"),
             Block::Text => write!(out, "{{\"type\":\"text\",\"text\":\"\"}}"),
             Block::Tool => {
-                write!(out, "{{\"type\":\"tool_use\",\"id\":\"toolu_{:024}\",\"name\":\"get_weather\",\"input\":{{}}}}", self.id)
+                write!(
+                    out,
+                    "{{\"type\":\"tool_use\",\"id\":\"toolu_{:024}\",\"name\":\"get_weather\",\"input\":{{}}}}",
+                    self.id
+                )
             }
         };
         out.extend_from_slice(b"}\n\n");

@@ -174,8 +174,13 @@ impl Ask {
         };
         self.limit = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|&limit| limit > 0);
         self.json = match api {
-            Api::Chat => raw.response_format.as_ref().is_some_and(|f| f.get("type").is_some_and(|t| t != "text")),
-            _ if native => raw.format.as_ref().is_some_and(|f| f.is_object() || f.as_str().is_some_and(|f| !f.is_empty())),
+            Api::Chat => {
+                raw.response_format.as_ref().is_some_and(|f| f.get("type").is_some_and(|t| t != "text"))
+            }
+            _ if native => raw
+                .format
+                .as_ref()
+                .is_some_and(|f| f.is_object() || f.as_str().is_some_and(|f| !f.is_empty())),
             _ => false,
         };
         self.think = !matches!(raw.think, Some(Value::Bool(false)))
@@ -210,7 +215,9 @@ impl Ask {
             Api::Completions | Api::NativeGenerate | Api::NativeEmbeddings => {
                 let prompt = raw.prompt.unwrap_or_default();
                 if prompt.numbers || (!prompt.items.is_empty() && !prompt.single) {
-                    return Err("json: cannot unmarshal array into Go struct field .prompt of type string".to_owned());
+                    return Err(
+                        "json: cannot unmarshal array into Go struct field .prompt of type string".to_owned()
+                    );
                 }
                 self.last = prompt.joined();
                 self.prompt_tokens += words(&self.last);
@@ -246,7 +253,11 @@ pub fn words(text: &str) -> u64 {
 /// A number of seconds or `5m`, `1h30m`, `300ms`; a negative one is for ever.
 fn keep_alive(value: &Value) -> Option<Duration> {
     if let Some(seconds) = value.as_f64() {
-        return Some(if seconds < 0.0 { Duration::MAX } else { Duration::try_from_secs_f64(seconds).ok()? });
+        return Some(if seconds < 0.0 {
+            Duration::MAX
+        } else {
+            Duration::try_from_secs_f64(seconds).ok()?
+        });
     }
     let mut rest = value.as_str()?;
     if rest.starts_with('-') {
@@ -278,7 +289,9 @@ mod tests {
 
     #[test]
     fn reads_keep_alive() {
-        for (value, millis) in [(json!(0), 0), (json!("5m"), 300_000), (json!("1h30m"), 5_400_000), (json!("300ms"), 300)] {
+        for (value, millis) in
+            [(json!(0), 0), (json!("5m"), 300_000), (json!("1h30m"), 5_400_000), (json!("300ms"), 300)]
+        {
             assert_eq!(keep_alive(&value), Some(Duration::from_millis(millis)), "{value}");
         }
         assert_eq!(keep_alive(&json!(-1)), Some(Duration::MAX));

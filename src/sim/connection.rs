@@ -84,7 +84,8 @@ async fn requests(sim: &Rc<Sim>, mut client: Client) {
         let arrived = match read(&mut client).await {
             Ok(arrived) => arrived,
             Err(Some(status)) => {
-                let mut exchange = Exchange { sim, client: &mut client, close: true, bodyless: false, early: false };
+                let mut exchange =
+                    Exchange { sim, client: &mut client, close: true, bodyless: false, early: false };
                 exchange.send(status, TEXT, b"").await;
                 return;
             }
@@ -114,7 +115,8 @@ fn retire(sim: &Sim, arrived: Arrived) {
 
 async fn route(mut exchange: Exchange<'_>, arrived: &Arrived) -> Next {
     let Arrived { buffer, request, .. } = arrived;
-    if exchange.sim.options.check_host && !host_is_ours(exchange.sim.addr, request.field(buffer, Name::Host)) {
+    if exchange.sim.options.check_host && !host_is_ours(exchange.sim.addr, request.field(buffer, Name::Host))
+    {
         add(&exchange.sim.stats.foreign_hosts, 1);
         return exchange.send(403, TEXT, b"").await;
     }
@@ -180,7 +182,11 @@ async fn read(client: &mut Client) -> Result<Arrived, Option<u16>> {
 }
 
 /// Reads the body into `buffer`; returns where it ends.
-async fn read_body(client: &mut Client, request: &Request, buffer: &mut Vec<u8>) -> Result<usize, Option<u16>> {
+async fn read_body(
+    client: &mut Client,
+    request: &Request,
+    buffer: &mut Vec<u8>,
+) -> Result<usize, Option<u16>> {
     let (mut chunked, mut end) = (Chunked::default(), request.head_bytes);
     let mut told = !request.expects_continue;
     loop {
@@ -225,7 +231,9 @@ mod tests {
         for good in ["127.0.0.1:11434", "localhost:11434", "LOCALHOST:11434"] {
             assert!(host_is_ours(addr, Some(good.as_bytes())), "{good}");
         }
-        for bad in ["127.0.0.1", "localhost", "gateway:11434", "127.0.0.1:8000", "ai.example.com", "127.0.0.2:11434"] {
+        for bad in
+            ["127.0.0.1", "localhost", "gateway:11434", "127.0.0.1:8000", "ai.example.com", "127.0.0.2:11434"]
+        {
             assert!(!host_is_ours(addr, Some(bad.as_bytes())), "{bad}");
         }
         assert!(!host_is_ours(addr, None));

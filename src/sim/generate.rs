@@ -46,7 +46,9 @@ pub async fn run(exchange: &mut Exchange<'_>, api: Api, body: &[u8]) -> Next {
         return next;
     }
     if api == Api::CountTokens {
-        return exchange.send(200, JSON, format!("{{\"input_tokens\":{}}}", ask.prompt_tokens).as_bytes()).await;
+        return exchange
+            .send(200, JSON, format!("{{\"input_tokens\":{}}}", ask.prompt_tokens).as_bytes())
+            .await;
     }
     if name.contains("embed") && !api.embeds() {
         let verb = if matches!(api, Api::NativeGenerate | Api::Completions) { "generate" } else { "chat" };
@@ -117,7 +119,9 @@ async fn fail_at_once(exchange: &mut Exchange<'_>, api: Api, fault: Fault) -> Op
             status
         }
         Fault::ResetBeforeAnswer | Fault::CloseBeforeAnswer => return Some(Next::Close),
-        Fault::CutHead => return Some(exchange.write(b"HTTP/1.1 200 OK\r\nContent-Ty".to_vec(), Next::Close).await),
+        Fault::CutHead => {
+            return Some(exchange.write(b"HTTP/1.1 200 OK\r\nContent-Ty".to_vec(), Next::Close).await);
+        }
         _ => return None,
     };
     let text = if status == 503 { BUSY } else { INVENTED };

@@ -1,6 +1,5 @@
 //! What a server has: tags, running models, one model's details, the version.
 
-
 use serde_json::{Value, json};
 
 use super::ask::Dialect;
@@ -43,7 +42,8 @@ pub async fn show(exchange: &mut Exchange<'_>, body: &[u8]) -> Next {
     if !exchange.sim.has(&normalized(name)) {
         return exchange.fail(Dialect::Native, 404, &format!("model '{name}' not found")).await;
     }
-    let mut capabilities = if name.contains("embed") { vec!["embedding"] } else { vec!["completion", "tools", "insert"] };
+    let mut capabilities =
+        if name.contains("embed") { vec!["embedding"] } else { vec!["completion", "tools", "insert"] };
     if name.starts_with("think") {
         capabilities.push("thinking");
     }

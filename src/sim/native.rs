@@ -30,7 +30,11 @@ impl Native {
     /// The answer to a request that only loads or unloads.
     pub fn nothing_said(&mut self, out: &mut Vec<u8>, reason: &str) {
         out.extend_from_slice(&self.begin);
-        out.extend_from_slice(if self.chat { b"\"message\":{\"role\":\"assistant\",\"content\":\"\"}" } else { b"\"response\":\"\"" });
+        out.extend_from_slice(if self.chat {
+            b"\"message\":{\"role\":\"assistant\",\"content\":\"\"}"
+        } else {
+            b"\"response\":\"\""
+        });
         let _ = write!(out, ",\"done\":true,\"done_reason\":\"{reason}\"}}");
     }
 
@@ -129,7 +133,10 @@ impl Voice for Native {
 }
 
 fn calls(out: &mut Vec<u8>) {
-    let _ = write!(out, ",\"tool_calls\":[{{\"function\":{{\"name\":\"get_weather\",\"arguments\":{ARGUMENTS}}}}}]");
+    let _ = write!(
+        out,
+        ",\"tool_calls\":[{{\"function\":{{\"name\":\"get_weather\",\"arguments\":{ARGUMENTS}}}}}]"
+    );
 }
 
 /// The members behind the text of the last object, and its brace.

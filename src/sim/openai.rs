@@ -31,12 +31,21 @@ impl OpenAi {
         common.extend_from_slice(b"\",\"system_fingerprint\":\"fp_ollama\",");
         let mut event = Vec::with_capacity(256);
         if ask.stream {
-            let (prefix, object) = if chat { ("chatcmpl", "chat.completion.chunk") } else { ("cmpl", "text_completion") };
+            let (prefix, object) =
+                if chat { ("chatcmpl", "chat.completion.chunk") } else { ("cmpl", "text_completion") };
             let _ = write!(event, "data: {{\"id\":\"{prefix}-{id}\",\"object\":\"{object}\",");
             event.extend_from_slice(&common);
             event.extend_from_slice(b"\"choices\":[");
         }
-        Self { sim: Rc::clone(sim), chat, id, choices: ask.choices, include_usage: ask.include_usage, common, event }
+        Self {
+            sim: Rc::clone(sim),
+            chat,
+            id,
+            choices: ask.choices,
+            include_usage: ask.include_usage,
+            common,
+            event,
+        }
     }
 
     fn event(&self, out: &mut Vec<u8>, choice: u32, parts: [&[u8]; 3]) {
@@ -71,7 +80,11 @@ impl OpenAi {
             out.push(b'"');
         }
         if speech.calls() {
-            let _ = write!(out, ",\"tool_calls\":[{{\"id\":\"call_{}_{choice}\",\"index\":0,\"type\":\"function\",", self.id);
+            let _ = write!(
+                out,
+                ",\"tool_calls\":[{{\"id\":\"call_{}_{choice}\",\"index\":0,\"type\":\"function\",",
+                self.id
+            );
             out.extend_from_slice(b"\"function\":{\"name\":\"get_weather\",\"arguments\":\"");
             json::escape_into(out, ARGUMENTS);
             out.extend_from_slice(b"\"}}]");
@@ -90,7 +103,11 @@ impl Voice for OpenAi {
             }
             Step::Word(text) => self.event(out, choice, [text, b"", b""]),
             Step::Thought(text) => {
-                self.event(out, choice, [b"\"role\":\"assistant\",\"content\":\"\",\"reasoning\":\"", text, b"\""]);
+                self.event(
+                    out,
+                    choice,
+                    [b"\"role\":\"assistant\",\"content\":\"\",\"reasoning\":\"", text, b"\""],
+                );
             }
             Step::CallOpen => {
                 let mut call = Vec::with_capacity(160);
@@ -120,7 +137,10 @@ impl Voice for OpenAi {
                      \"finish_reason\":\"{reason}\"}}]}}\n\n"
                 )
             } else {
-                write!(out, "{{\"text\":\"\",\"index\":{choice},\"logprobs\":null,\"finish_reason\":\"{reason}\"}}]}}\n\n")
+                write!(
+                    out,
+                    "{{\"text\":\"\",\"index\":{choice},\"logprobs\":null,\"finish_reason\":\"{reason}\"}}]}}\n\n"
+                )
             };
         }
         if self.include_usage {
@@ -140,7 +160,8 @@ impl Voice for OpenAi {
     }
 
     fn whole(&mut self, out: &mut Vec<u8>, speech: &Speech, end: &End) {
-        let (prefix, object) = if self.chat { ("chatcmpl", "chat.completion") } else { ("cmpl", "text_completion") };
+        let (prefix, object) =
+            if self.chat { ("chatcmpl", "chat.completion") } else { ("cmpl", "text_completion") };
         let _ = write!(out, "{{\"id\":\"{prefix}-{}\",\"object\":\"{object}\",", self.id);
         out.extend_from_slice(&self.common);
         out.extend_from_slice(b"\"choices\":[");

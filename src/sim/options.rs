@@ -45,7 +45,9 @@ impl Default for Options {
         Self {
             name: "sim".to_owned(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            models: ["llama3.2:latest", "mistral:latest", "nomic-embed-text:latest"].map(str::to_owned).into(),
+            models: ["llama3.2:latest", "mistral:latest", "nomic-embed-text:latest"]
+                .map(str::to_owned)
+                .into(),
             slots: 4,
             queue_max: 512,
             load_time: Duration::ZERO,

@@ -26,12 +26,21 @@ impl Responses {
         let mut model = Vec::with_capacity(ask.model.len());
         json::escape_into(&mut model, &ask.model);
         let created = sim.calendar.unix();
-        Self { sim: Rc::clone(sim), id: sim.next_id(), created, model, sequence: 0, item: None, text: Vec::new() }
+        Self {
+            sim: Rc::clone(sim),
+            id: sim.next_id(),
+            created,
+            model,
+            sequence: 0,
+            item: None,
+            text: Vec::new(),
+        }
     }
 
     /// `event: …` up to the comma behind the sequence number.
     fn event(&mut self, out: &mut Vec<u8>, name: &str) {
-        let _ = write!(out, "event: {name}\ndata: {{\"type\":\"{name}\",\"sequence_number\":{},", self.sequence);
+        let _ =
+            write!(out, "event: {name}\ndata: {{\"type\":\"{name}\",\"sequence_number\":{},", self.sequence);
         self.sequence += 1;
     }
 
@@ -104,7 +113,8 @@ impl Responses {
         out.extend_from_slice(b"}\n\n");
         if !call {
             self.part(out, "response.content_part.added");
-            let empty = b"\"part\":{\"type\":\"output_text\",\"text\":\"\",\"annotations\":[],\"logprobs\":[]}}\n\n";
+            let empty =
+                b"\"part\":{\"type\":\"output_text\",\"text\":\"\",\"annotations\":[],\"logprobs\":[]}}\n\n";
             out.extend_from_slice(empty);
         }
     }

@@ -73,7 +73,8 @@ impl Speech {
             let mut start = 0;
             while start < bytes.len() && self.ends.len() < tokens_max {
                 let spaces = bytes[start..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-                let word = bytes[start + spaces..].iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
+                let word =
+                    bytes[start + spaces..].iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
                 let end = start + spaces + word;
                 json::escape_into(&mut self.begin, text.get(start..end).unwrap_or_default());
                 // the space that ends "You said: " belongs to the word that follows

@@ -69,7 +69,10 @@ fn connect(addr: SocketAddr) -> TcpStream {
 /// Sends a POST and does not wait.
 fn begin(addr: SocketAddr, path: &str, body: &Value) -> TcpStream {
     let (mut stream, body) = (connect(addr), body.to_string());
-    let head = format!("POST {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     stream.write_all((head + &body).as_bytes()).unwrap();
     stream
 }
@@ -93,7 +96,13 @@ fn finish(mut stream: TcpStream) -> Answer {
     let mut all = Vec::new();
     let reset = stream.read_to_end(&mut all).is_err();
     let Some(end) = all.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return Answer { status: 0, head: String::from_utf8(all).unwrap(), body: Vec::new(), whole: false, reset };
+        return Answer {
+            status: 0,
+            head: String::from_utf8(all).unwrap(),
+            body: Vec::new(),
+            whole: false,
+            reset,
+        };
     };
     let mut body = all.split_off(end + 4);
     let head = String::from_utf8(all).unwrap();

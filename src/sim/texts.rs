@@ -125,7 +125,11 @@ mod tests {
             (r#"["a","b"]"#, &["a", "b"], false),
             ("[1,2]", &[], true),
             ("[[1,2],[3]]", &[], true),
-            (r#"[{"type":"text","text":"x"},{"type":"image_url","image_url":{"url":"u"}}]"#, &["x", ""], false),
+            (
+                r#"[{"type":"text","text":"x"},{"type":"image_url","image_url":{"url":"u"}}]"#,
+                &["x", ""],
+                false,
+            ),
             (r#"[{"role":"user","content":[{"type":"input_text","text":"y"}]}]"#, &["y"], false),
         ] {
             let texts: Texts = serde_json::from_str(json).unwrap();

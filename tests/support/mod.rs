@@ -10,6 +10,7 @@
 
 pub mod answer;
 pub mod corpus;
+pub mod fleet;
 pub mod lane;
 pub mod upstream;
 
@@ -91,6 +92,11 @@ impl Gateway {
     /// Whether the process still runs.
     pub fn alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// How the process ended; `None` while it runs or when a signal ended it.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.child.try_wait().ok().flatten().and_then(|status| status.code())
     }
 
     /// The configuration file, for tests that rewrite it and reload.

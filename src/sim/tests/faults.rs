@@ -33,7 +33,8 @@ fn before_the_answer() {
 #[test]
 fn the_first_requests_only() {
     let sim = server(Options { fault: Fault::StatusFirst(503, 2), ..Options::default() });
-    let statuses: Vec<_> = (0..4).map(|_| post(sim.addr, CHAT, &chat("mistral", "hi", true)).status).collect();
+    let statuses: Vec<_> =
+        (0..4).map(|_| post(sim.addr, CHAT, &chat("mistral", "hi", true)).status).collect();
     assert_eq!(statuses, [503, 503, 200, 200]);
     sim.stop();
 }

@@ -59,8 +59,9 @@ fn models_load_one_after_the_other() {
 fn prefill_does_not_notice_a_client_that_leaves() {
     let sim = server(Options { prefill: Duration::from_millis(200), slots: 1, ..Options::default() });
     let since = clock::now();
-    drop(begin(sim.addr, CHAT, &chat("mistral", "hi", true)));
+    let leaving = begin(sim.addr, CHAT, &chat("mistral", "hi", true));
     until("it generates", || load(&sim.stats.generating) == 1);
+    drop(leaving);
     let next = begin(sim.addr, CHAT, &chat("mistral", "hi", true));
     until("the slot is freed", || load(&sim.stats.cancelled) == 1);
     assert!(millis(since) >= 195, "the slot was kept through prefill, not {} ms", millis(since));
@@ -113,7 +114,8 @@ fn long_streams_are_whole_and_stopping_cuts_what_runs() {
     assert!(answer.whole);
     assert_eq!(answer.events().len(), 20_002);
     sim.stop();
-    let slow = server(Options { token_interval: Duration::from_millis(5), tokens: 100_000, ..Options::default() });
+    let slow =
+        server(Options { token_interval: Duration::from_millis(5), tokens: 100_000, ..Options::default() });
     let stream = begin(slow.addr, CHAT, &chat("mistral", "hi", true));
     until("it generates", || load(&slow.stats.generating) == 1);
     slow.stop();

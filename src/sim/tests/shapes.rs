@@ -40,13 +40,20 @@ fn chat_completions() {
     let chunks = &events[..events.len() - 2];
     for index in 0..2 {
         let own = |event: &&Value| event["choices"][0]["index"] == index;
-        let text: String =
-            chunks.iter().filter(own).map(|event| event["choices"][0]["delta"]["content"].as_str().unwrap()).collect();
+        let text: String = chunks
+            .iter()
+            .filter(own)
+            .map(|event| event["choices"][0]["delta"]["content"].as_str().unwrap())
+            .collect();
         assert_eq!(text, SAID);
         let last = chunks.iter().rfind(own).unwrap();
         assert_eq!(last["choices"][0]["finish_reason"], "stop");
     }
-    assert!(chunks.iter().all(|event| event["id"] == chunks[0]["id"] && event["object"] == "chat.completion.chunk"));
+    assert!(
+        chunks
+            .iter()
+            .all(|event| event["id"] == chunks[0]["id"] && event["object"] == "chat.completion.chunk")
+    );
     sim.stop();
 }
 
@@ -61,9 +68,14 @@ fn chat_with_tools_json_limits_and_reasoning() {
     assert_eq!(function, &json!({ "name": "get_weather", "arguments": "{\"city\":\"Paris\"}" }));
     body["stream"] = json!(true);
     let events = post(sim.addr, "/v1/chat/completions", &body).events();
-    let calls: Vec<_> = events.iter().filter_map(|event| event["choices"][0]["delta"]["tool_calls"].get(0)).collect();
-    assert!(calls[0]["id"].is_string() && calls.iter().skip(1).all(|call| call["id"].is_null() && call["index"] == 0));
-    let arguments: String = calls.iter().map(|call| call["function"]["arguments"].as_str().unwrap()).collect();
+    let calls: Vec<_> =
+        events.iter().filter_map(|event| event["choices"][0]["delta"]["tool_calls"].get(0)).collect();
+    assert!(
+        calls[0]["id"].is_string()
+            && calls.iter().skip(1).all(|call| call["id"].is_null() && call["index"] == 0)
+    );
+    let arguments: String =
+        calls.iter().map(|call| call["function"]["arguments"].as_str().unwrap()).collect();
     assert_eq!(arguments, "{\"city\":\"Paris\"}");
 
     let mut body = chat("llama3.2", "say \"it\"", false);
@@ -75,7 +87,10 @@ fn chat_with_tools_json_limits_and_reasoning() {
     let mut body = chat("llama3.2", "hi there", false);
     body["max_tokens"] = json!(2);
     let choice = &post(sim.addr, "/v1/chat/completions", &body).json()["choices"][0];
-    assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("length"), &json!("You said:")));
+    assert_eq!(
+        (&choice["finish_reason"], &choice["message"]["content"]),
+        (&json!("length"), &json!("You said:"))
+    );
 
     let events = post(sim.addr, "/v1/chat/completions", &chat("think-1", "hi", true)).events();
     assert_eq!(events[0]["choices"][0]["delta"]["reasoning"], "Let");
@@ -101,7 +116,8 @@ fn completions_and_embeddings() {
     assert_eq!(answer["usage"], json!({ "prompt_tokens": 3, "total_tokens": 3 }));
     let native = post(sim.addr, "/api/embed", &json!({ "model": "nomic-embed-text", "input": "a b" })).json();
     assert_eq!(native["embeddings"][0], answer["data"][0]["embedding"]);
-    let old = post(sim.addr, "/api/embeddings", &json!({ "model": "nomic-embed-text", "prompt": "a b" })).json();
+    let old =
+        post(sim.addr, "/api/embeddings", &json!({ "model": "nomic-embed-text", "prompt": "a b" })).json();
     assert_eq!(old["embedding"], answer["data"][0]["embedding"]);
     let tokens = post(sim.addr, "/v1/embeddings", &json!({ "model": "nomic-embed-text", "input": [[1, 2]] }));
     assert_eq!((tokens.status, &tokens.json()["error"]["message"]), (400, &json!("invalid input type")));
@@ -119,7 +135,12 @@ fn responses_and_messages() {
     let streamed = post(sim.addr, "/v1/responses", &body);
     let (names, events) = (streamed.names(), streamed.events());
     assert_eq!((names[0], *names.last().unwrap()), ("response.created", "response.completed"));
-    assert!(events.iter().enumerate().all(|(at, event)| event["sequence_number"] == at && event["type"] == names[at]));
+    assert!(
+        events
+            .iter()
+            .enumerate()
+            .all(|(at, event)| event["sequence_number"] == at && event["type"] == names[at])
+    );
     assert_eq!(events.last().unwrap()["response"]["output"][0]["content"][0]["text"], SAID);
 
     let mut body = chat("mistral", "hi there", false);
@@ -163,7 +184,10 @@ fn native_chat_and_generate() {
     body["stream"] = json!(false);
     body["options"] = json!({ "num_predict": 2 });
     let answer = post(sim.addr, "/api/chat", &body).json();
-    assert_eq!((&answer["message"]["content"], &answer["done_reason"]), (&json!("You said:"), &json!("length")));
+    assert_eq!(
+        (&answer["message"]["content"], &answer["done_reason"]),
+        (&json!("You said:"), &json!("length"))
+    );
     body["messages"][0]["content"] = json!("weather?");
     body["tools"] = json!([{}]);
     let answer = post(sim.addr, "/api/chat", &body).json();
@@ -177,7 +201,8 @@ fn native_chat_and_generate() {
     let loaded = post(sim.addr, "/api/generate", &json!({ "model": "mistral" })).json();
     assert_eq!((&loaded["done_reason"], &loaded["response"]), (&json!("load"), &json!("")));
     assert!(get(sim.addr, "/api/ps").text().contains("mistral:latest"));
-    let gone = post(sim.addr, "/api/chat", &json!({ "model": "mistral", "messages": [], "keep_alive": 0 })).json();
+    let gone =
+        post(sim.addr, "/api/chat", &json!({ "model": "mistral", "messages": [], "keep_alive": 0 })).json();
     assert_eq!(gone["done_reason"], "unload");
     assert!(!get(sim.addr, "/api/ps").text().contains("mistral"));
     sim.stop();
@@ -200,7 +225,10 @@ fn listings() {
     assert_eq!(get(sim.addr, "/v1/models/a%2Fb").json()["error"]["message"], "model 'a/b' not found");
     let show = post(sim.addr, "/api/show", &json!({ "name": "llama3.2" })).json();
     assert!(show["template"].as_str().unwrap().contains(".Suffix") && show["capabilities"].is_array());
-    assert_eq!(post(sim.addr, "/api/show", &json!({ "model": "x" })).json(), json!({ "error": "model 'x' not found" }));
+    assert_eq!(
+        post(sim.addr, "/api/show", &json!({ "model": "x" })).json(),
+        json!({ "error": "model 'x' not found" })
+    );
     sim.stop();
 }
 
@@ -210,9 +238,13 @@ fn refusals() {
     let unknown = post(sim.addr, "/api/chat", &chat("x", "hi", true));
     assert_eq!((unknown.status, unknown.json()), (404, json!({ "error": "model 'x' not found" })));
     let unknown = post(sim.addr, "/v1/chat/completions", &chat("x", "hi", true));
-    let error = json!({ "message": "model 'x' not found", "type": "not_found_error", "param": null, "code": null });
+    let error =
+        json!({ "message": "model 'x' not found", "type": "not_found_error", "param": null, "code": null });
     assert_eq!((unknown.status, &unknown.json()["error"]), (404, &error));
-    assert_eq!(post(sim.addr, "/v1/chat/completions", &json!([1])).json()["error"]["type"], "invalid_request_error");
+    assert_eq!(
+        post(sim.addr, "/v1/chat/completions", &json!([1])).json()["error"]["type"],
+        "invalid_request_error"
+    );
     assert_eq!(post(sim.addr, "/api/chat", &json!("x")).status, 400);
     assert_eq!(post(sim.addr, "/v1/chat/completions", &chat("nomic-embed-text", "hi", false)).status, 400);
     assert_eq!(post(sim.addr, "/v1/nothing", &json!({})).status, 404);
@@ -233,12 +265,18 @@ fn bodies_arrive_in_every_framing_and_are_recorded() {
     let mut stream = connect(sim.addr);
     let twice = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}");
     stream.write_all(twice.repeat(2).as_bytes()).unwrap();
-    stream.write_all(format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+    stream
+        .write_all(
+            format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes(),
+        )
+        .unwrap();
     let all = super::finish(stream);
     assert_eq!(String::from_utf8_lossy(&all.body).matches(&"x".repeat(600)).count(), 3);
     let recorded = sim.stats.take_recorded();
     assert_eq!(recorded.len(), 3);
-    assert!(recorded.iter().all(|one| one.body == body.as_bytes() && one.field("x-mark").as_deref() == Some("7")));
+    assert!(
+        recorded.iter().all(|one| one.body == body.as_bytes() && one.field("x-mark").as_deref() == Some("7"))
+    );
     assert_eq!(load(&sim.stats.connections_total), 1);
     sim.stop();
     assert!(std::net::TcpStream::connect(sim.addr).is_err(), "the listener is closed");

@@ -1,0 +1,160 @@
+//! Promise: the command line, the configuration and the life of the process.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // test code
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use support::fleet::{Fleet, chat, connect, model, post, quick, send, until};
+use support::{Gateway, get, metrics};
+
+fn corelane(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_corelane")).args(args).output().unwrap()
+}
+
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("corelane-process-{}-{name}.toml", std::process::id()));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn check_tells_all_errors_at_once() {
+    let path = file(
+        "bad",
+        "[server]\nlissten = [\"127.0.0.1:0\"]\nbody_bytes_max = \"20 bananas\"\n[[endpoints]]\nname = \"a\"\nurl = \"ftp://x\"\n[[models]]\nname = \"m\"\nendpoints = [\"b\"]\n",
+    );
+    let output = corelane(&["check", path.to_str().unwrap()]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    for part in [":2: server.lissten", "listen", ":3: server.body_bytes_max", ":6: endpoints[0].url", ":9: models[0].endpoints"] {
+        assert!(text.contains(part), "no '{part}' in:\n{text}");
+    }
+    assert_eq!(corelane(&["serve", "-c", path.to_str().unwrap()]).status.code(), Some(2));
+    assert_eq!(corelane(&["nonsense"]).status.code(), Some(2));
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn config_prints_what_takes_effect() {
+    let path = file("good", "[[endpoints]]\nname = \"a\"\nurl = \"http://127.0.0.1:1\"\napi_key = \"sk-very-secret-key\"\n");
+    let output = corelane(&["config", "-c", path.to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("max_concurrent_requests = 1000") && text.contains("interval = \"30s\""), "{text}");
+    assert!(!text.contains("very-secret"), "{text}");
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn every_example_checks() {
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/config")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let output = corelane(&["check", path.to_str().unwrap()]);
+            assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+#[test]
+fn a_taken_port_ends_the_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!(
+        "[server]\nlisten = [\"{}\"]\nadmin_listen = \"127.0.0.1:0\"\n[[endpoints]]\nname = \"a\"\nurl = \"http://127.0.0.1:1\"\n",
+        taken.local_addr().unwrap()
+    );
+    let path = file("taken", &text);
+    let output = corelane(&["serve", "-c", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot listen on"));
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn term_finishes_what_runs_and_exits_with_0() {
+    let mut options = quick(1);
+    options[0].token_interval = Duration::from_millis(50);
+    let mut fleet = Fleet::start(options, "", "").ready();
+    let mut stream = connect(fleet.gateway.addr);
+    send(&mut stream, "/v1/chat/completions", &chat("llama3.2", true));
+    let mut idle = connect(fleet.gateway.addr);
+    until("it runs", || metrics(&fleet.gateway).contains("in_flight{endpoint=\"e0\"} 1").then_some(()));
+    let killed = Command::new("kill").args(["-TERM", &fleet.gateway.pid().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let answer = stream.answer(false, Instant::now() + Duration::from_secs(10)).expect("the stream is finished");
+    assert!(answer.body.ends_with(b"data: [DONE]\n\n"));
+    drop(stream);
+    assert_eq!(support::fleet::raw(&mut idle), "", "an idle connection is closed");
+    until("it exits", || (!fleet.gateway.alive()).then_some(()));
+    assert_eq!(fleet.gateway.exit_code(), Some(0));
+}
+
+#[test]
+fn drain_by_command() {
+    let mut fleet = Fleet::start(quick(1), "", "").ready();
+    let admin = fleet.gateway.admin.to_string();
+    let status = corelane(&["status", "--admin", &admin]);
+    assert!(status.status.success());
+    assert!(String::from_utf8_lossy(&status.stdout).contains("\"draining\":false"));
+    assert_eq!(corelane(&["reload", "--admin", &admin]).status.code(), Some(1), "said, not silently ignored");
+    assert!(corelane(&["drain", "--admin", &admin]).status.success());
+    until("it exits", || (!fleet.gateway.alive()).then_some(()));
+    assert_eq!(fleet.gateway.exit_code(), Some(0));
+    assert_eq!(corelane(&["status", "--admin", &admin]).status.code(), Some(1));
+}
+
+#[test]
+fn connections_are_shared_out_over_shards() {
+    let mut options = quick(1);
+    options[0].slots = 1000;
+    let rest = model("m", &["e0"], "upstream_model = \"fault-hang\"");
+    let fleet = Fleet::start(options, "shards = 4", &rest).ready();
+    let mut held = Vec::new();
+    for _ in 0..120 {
+        let mut reader = connect(fleet.gateway.addr);
+        send(&mut reader, "/v1/chat/completions", &chat("m", false));
+        held.push(reader);
+    }
+    until("all are running", || metrics(&fleet.gateway).contains("in_flight{endpoint=\"e0\"} 120").then_some(()));
+    let page = metrics(&fleet.gateway);
+    let counts: Vec<u64> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("corelane_client_connections{"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(counts.iter().sum::<u64>(), 120);
+    let most = counts.iter().max().unwrap();
+    assert!(*most <= 30 + 30 / 4, "no shard holds much more than its share: {counts:?}");
+    drop(held);
+    fleet.assert_quiet();
+}
+
+#[test]
+fn serves_without_probes_and_without_models() {
+    let server = corelane::sim::start(quick(1).remove(0)).unwrap();
+    let toml = support::fleet::configuration(&[server.addr], "shards = 1", "[health]\nenabled = false\n");
+    let gateway = Gateway::start(&toml);
+    assert_eq!(post(gateway.addr, "/v1/chat/completions", &chat("llama3.2", false)).status, 200);
+    assert_eq!(post(gateway.addr, "/v1/chat/completions", &chat("ollama/llama3.2", false)).status, 200);
+    assert_eq!(get(gateway.addr, "/health").0, 200);
+}
+
+#[test]
+fn a_scrape_that_never_reads_stops_nobody() {
+    let fleet = Fleet::start(quick(1), "shards = 1", "").ready();
+    let mut stuck: Vec<_> = (0..20).map(|_| connect(fleet.gateway.admin)).collect();
+    for reader in &mut stuck {
+        for _ in 0..50 {
+            let _ = std::io::Write::write_all(reader.stream(), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        }
+    }
+    let began = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(post(fleet.gateway.addr, "/v1/chat/completions", &chat("llama3.2", false)).status, 200);
+    }
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(get(fleet.gateway.admin, "/status").0, 200);
+}
