@@ -12,13 +12,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::config::{Config, Level};
+use crate::control;
 use crate::net::listener::{self, Listener};
 use crate::net::runtime::Runtime;
 use crate::net::signal::{self, Signal};
 use crate::net::{clock, cpu, task};
 use crate::shard::{Shard, serve};
 use crate::world::World;
-use crate::control;
 
 /// Operations in flight at once on a shard's ring before it must be flushed.
 const ENTRIES: u32 = 1024;
@@ -83,7 +83,9 @@ impl Gateway {
             match signal::wait(100) {
                 Some(Signal::Drain) => self.world.draining.store(true, Ordering::Release),
                 Some(Signal::Reload) => {
-                    self.world.log.write(Level::Warn, format_args!("reload is not available in this version"));
+                    self.world
+                        .log
+                        .write(Level::Warn, format_args!("reload is not available in this version"));
                 }
                 None => {}
             }
@@ -107,7 +109,8 @@ impl Gateway {
     #[must_use]
     pub fn ready_line(&self) -> String {
         let listening: Vec<_> = self.world.listening.iter().map(ToString::to_string).collect();
-        let driver = self.world.shards.first().and_then(|shard| shard.driver.get()).copied().unwrap_or("unknown");
+        let driver =
+            self.world.shards.first().and_then(|shard| shard.driver.get()).copied().unwrap_or("unknown");
         format!(
             "ready http={} admin={} shards={} driver={driver}",
             listening.join(","),
@@ -134,7 +137,8 @@ fn bind(addresses: &[SocketAddr], shards: usize) -> io::Result<(Vec<Vec<TcpListe
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
-    listener::bind(address).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+    listener::bind(address)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
 /// The life of a shard's thread.

@@ -111,7 +111,12 @@ impl Catalog {
             .into_iter()
             .flatten()
             .find_map(|name| self.exact.get(name).map(Arc::clone))
-            .or_else(|| [Some(model), bare, Some(&with)].into_iter().flatten().find_map(|name| self.guess(name, registry)))
+            .or_else(|| {
+                [Some(model), bare, Some(&with)]
+                    .into_iter()
+                    .flatten()
+                    .find_map(|name| self.guess(name, registry))
+            })
     }
 
     /// A model that a wildcard covers and that no probe could have found yet.
@@ -194,12 +199,25 @@ impl Deployment {
         cursor: Arc<CachePadded<AtomicUsize>>,
     ) -> Self {
         let weight = |at: usize| {
-            let index = if rule.endpoints.is_empty() { Some(at) } else { rule.endpoints.iter().position(|&e| e == at) };
+            let index = if rule.endpoints.is_empty() {
+                Some(at)
+            } else {
+                rule.endpoints.iter().position(|&e| e == at)
+            };
             index.and_then(|index| rule.weights.get(index)).copied().unwrap_or(1)
         };
         let turns = weighted::turns(&candidates.iter().map(|(at, _)| weight(*at)).collect::<Vec<_>>());
-        let candidates = candidates.into_iter().map(|(at, model)| Candidate::new(at, model, &registry[at])).collect();
-        Self { name: name.to_owned(), slot, candidates, price: rule.price, strategy: rule.strategy, turns, cursor }
+        let candidates =
+            candidates.into_iter().map(|(at, model)| Candidate::new(at, model, &registry[at])).collect();
+        Self {
+            name: name.to_owned(),
+            slot,
+            candidates,
+            price: rule.price,
+            strategy: rule.strategy,
+            turns,
+            cursor,
+        }
     }
 
     /// The candidate to try next for `task`, given those `tried` already. Those that are up come first; marks of
@@ -243,7 +261,10 @@ impl Candidate {
     fn new(endpoint: usize, upstream_model: String, state: &EndpointState) -> Self {
         let url = &state.config.url;
         let base = format!("http://{}{}", state.authority, url.path);
-        let id = format!("{:016x}", fnv1a(&[state.config.name.as_bytes(), base.as_bytes(), upstream_model.as_bytes()]));
+        let id = format!(
+            "{:016x}",
+            fnv1a(&[state.config.name.as_bytes(), base.as_bytes(), upstream_model.as_bytes()])
+        );
         let headers = format!(
             "x-corelane-endpoint: {}\r\nx-litellm-model-id: {id}\r\nx-litellm-model-api-base: {base}\r\n",
             state.config.name
@@ -265,7 +286,8 @@ mod tests {
 
     fn world(toml: &str) -> (Config, Vec<Arc<EndpointState>>) {
         let config = config::parse(toml).unwrap();
-        let registry = config.endpoints.iter().map(|endpoint| Arc::new(EndpointState::new(endpoint.clone()))).collect();
+        let registry =
+            config.endpoints.iter().map(|endpoint| Arc::new(EndpointState::new(endpoint.clone()))).collect();
         (config, registry)
     }
 
@@ -274,11 +296,13 @@ mod tests {
         endpoint.set_facts(Facts { models, ..Facts::default() });
     }
 
-    const TWO: &str = "[[endpoints]]\nname='a'\nurl='http://h:1'\n[[endpoints]]\nname='b'\nurl='http://h:2'\n";
+    const TWO: &str =
+        "[[endpoints]]\nname='a'\nurl='http://h:1'\n[[endpoints]]\nname='b'\nurl='http://h:2'\n";
 
     #[test]
     fn names_with_and_without_prefix_and_tag() {
-        let (config, registry) = world(&format!("{TWO}[[models]]\nname='ollama/llama3.2'\nendpoints=['b']\n"));
+        let (config, registry) =
+            world(&format!("{TWO}[[models]]\nname='ollama/llama3.2'\nendpoints=['b']\n"));
         let catalog = Catalog::build(&config, &registry, &Slots::default(), &Catalog::default());
         for name in ["ollama/llama3.2", "llama3.2", "Llama3.2:latest", "ollama/LLAMA3.2"] {
             let found = catalog.find(name, &registry).unwrap();

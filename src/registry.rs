@@ -42,7 +42,8 @@ impl EndpointState {
     /// A fresh state; an address that needs no name service is known at once.
     #[must_use]
     pub fn new(config: config::Endpoint) -> Self {
-        let bare = config.url.host.parse().map(|ip| vec![SocketAddr::new(ip, config.url.port)]).unwrap_or_default();
+        let bare =
+            config.url.host.parse().map(|ip| vec![SocketAddr::new(ip, config.url.port)]).unwrap_or_default();
         let host = &config.url.host;
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let authority = if config.url.port == 80 { host } else { format!("{host}:{}", config.url.port) };

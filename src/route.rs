@@ -132,14 +132,25 @@ fn openai(path: &str, method: Method) -> Option<Route<'_>> {
 /// Whether a path reads the same to everybody: `/word/word`, no dots, escapes or empty segments.
 fn is_plain(rest: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    rest.starts_with('/') && rest[1..].split('/').all(|segment| !segment.is_empty() && segment.bytes().all(word))
+    rest.starts_with('/')
+        && rest[1..].split('/').all(|segment| !segment.is_empty() && segment.bytes().all(word))
 }
 
 /// Paths that name things kept by one provider: no balancer can serve them.
 fn stateful(rest: &str) -> bool {
-    ["/files", "/batches", "/fine_tuning", "/assistants", "/threads", "/realtime", "/vector_stores", "/uploads", "/responses/"]
-        .iter()
-        .any(|prefix| rest.starts_with(prefix))
+    [
+        "/files",
+        "/batches",
+        "/fine_tuning",
+        "/assistants",
+        "/threads",
+        "/realtime",
+        "/vector_stores",
+        "/uploads",
+        "/responses/",
+    ]
+    .iter()
+    .any(|prefix| rest.starts_with(prefix))
 }
 
 /// Undoes percent-encoding; bytes that are no encoding stay.
@@ -196,7 +207,19 @@ mod tests {
         assert_eq!(find(Method::Post, "/health"), Err(NoRoute::Method("GET, HEAD, OPTIONS")));
         assert_eq!(find(Method::Post, "/api/pull"), Err(NoRoute::Forbidden));
         assert_eq!(find(Method::Delete, "/api/delete"), Err(NoRoute::Forbidden));
-        for path in ["/v1/files", "/nothing", "/v1", "/v1/", "/v1/assistants/x", "/chat", "/api/nothing", "/v1/a/../b", "/v1/a%62", "/v1/a/", "/v1//a"] {
+        for path in [
+            "/v1/files",
+            "/nothing",
+            "/v1",
+            "/v1/",
+            "/v1/assistants/x",
+            "/chat",
+            "/api/nothing",
+            "/v1/a/../b",
+            "/v1/a%62",
+            "/v1/a/",
+            "/v1//a",
+        ] {
             assert_eq!(find(Method::Post, path), Err(NoRoute::Unknown), "{path}");
         }
     }

@@ -55,7 +55,8 @@ impl World {
     /// A world of `shards` shards that has not begun to serve.
     #[must_use]
     pub fn new(config: Config, shards: usize, listening: Vec<SocketAddr>) -> Self {
-        let registry: Vec<_> = config.endpoints.iter().map(|e| Arc::new(EndpointState::new(e.clone()))).collect();
+        let registry: Vec<_> =
+            config.endpoints.iter().map(|e| Arc::new(EndpointState::new(e.clone()))).collect();
         let slots = Slots::default();
         let catalog = Catalog::build(&config, &registry, &slots, &Catalog::default());
         let shared = || ShardShared {

@@ -85,18 +85,27 @@ fn an_endpoints_own_key_is_sent() {
 #[test]
 fn embeddings_honour_base64() {
     let fleet = fleet("");
-    let plain = json(&post(fleet.gateway.addr, "/v1/embeddings", r#"{"model":"nomic-embed-text","input":["a","b"]}"#));
+    let plain = json(&post(
+        fleet.gateway.addr,
+        "/v1/embeddings",
+        r#"{"model":"nomic-embed-text","input":["a","b"]}"#,
+    ));
     let coded = json(&post(
         fleet.gateway.addr,
         "/v1/embeddings",
         r#"{"model":"nomic-embed-text","input":["a","b"],"encoding_format":"base64"}"#,
     ));
     for at in 0..2 {
-        let numbers: Vec<f32> =
-            plain["data"][at]["embedding"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap() as f32).collect();
+        let numbers: Vec<f32> = plain["data"][at]["embedding"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n.as_f64().unwrap() as f32)
+            .collect();
         let text = coded["data"][at]["embedding"].as_str().expect("a string");
         let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).unwrap();
-        let decoded: Vec<f32> = bytes.chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
+        let decoded: Vec<f32> =
+            bytes.chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
         assert_eq!(decoded, numbers);
     }
 }
@@ -107,12 +116,23 @@ fn errors_speak_the_dialect_of_the_path() {
     let addr = fleet.gateway.addr;
     let openai = json(&post(addr, "/v1/chat/completions", &chat("nobody", false)));
     assert_eq!(openai["error"]["code"], "model_not_found");
-    assert!(openai["error"]["message"].as_str().unwrap().contains("Invalid model name passed in model=nobody"));
+    assert!(
+        openai["error"]["message"].as_str().unwrap().contains("Invalid model name passed in model=nobody")
+    );
     let native = json(&post(addr, "/api/chat", &chat("nobody", false)));
     assert!(native["error"].is_string());
-    let anthropic = json(&post(addr, "/v1/messages", r#"{"model":"nobody","max_tokens":1,"messages":[{"role":"user","content":"x"}]}"#));
-    assert_eq!((anthropic["type"].as_str(), anthropic["error"]["type"].as_str()), (Some("error"), Some("not_found_error")));
-    for (body, param) in [("{", "request_body"), ("{\"model\":\"llama3.2\"}", "messages"), ("{\"messages\":[1]}", "model")] {
+    let anthropic = json(&post(
+        addr,
+        "/v1/messages",
+        r#"{"model":"nobody","max_tokens":1,"messages":[{"role":"user","content":"x"}]}"#,
+    ));
+    assert_eq!(
+        (anthropic["type"].as_str(), anthropic["error"]["type"].as_str()),
+        (Some("error"), Some("not_found_error"))
+    );
+    for (body, param) in
+        [("{", "request_body"), ("{\"model\":\"llama3.2\"}", "messages"), ("{\"messages\":[1]}", "model")]
+    {
         let answer = post(addr, "/v1/chat/completions", body);
         assert_eq!((answer.status, answer.field("x-should-retry")), (400, Some("false")));
         assert_eq!(json(&answer)["error"]["param"], param);
@@ -130,7 +150,10 @@ fn errors_speak_the_dialect_of_the_path() {
 #[test]
 fn error_words_of_endpoints_are_kept() {
     let statuses = [400, 401, 403, 404, 422, 429, 500, 503];
-    let rest: String = statuses.iter().map(|s| model(&format!("s{s}"), &["e0"], &format!("upstream_model = \"fault-{s}\""))).collect();
+    let rest: String = statuses
+        .iter()
+        .map(|s| model(&format!("s{s}"), &["e0"], &format!("upstream_model = \"fault-{s}\"")))
+        .collect();
     let fleet = fleet(&("[retry]\nattempts = 1\n".to_owned() + &rest));
     for status in statuses {
         let answer = post(fleet.gateway.addr, "/v1/chat/completions", &chat(&format!("s{status}"), false));
@@ -169,11 +192,19 @@ fn ollamas_own_paths_answer_for_all_endpoints() {
         let (status, _, body) = get(addr, path);
         assert_eq!(status, 200, "{path}");
         let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        value["models"].as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect()
+        value["models"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|model| model["name"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert!(names("/api/tags").contains(&"only-here:latest".to_owned()));
     assert!(names("/api/tags").contains(&"llama3.2:latest".to_owned()));
-    assert_eq!(post(addr, "/api/generate", r#"{"model":"only-here","prompt":"x","stream":false}"#).status, 200);
+    assert_eq!(
+        post(addr, "/api/generate", r#"{"model":"only-here","prompt":"x","stream":false}"#).status,
+        200
+    );
     assert_eq!(names("/api/ps"), ["only-here:latest"]);
     assert_eq!(get(addr, "/api/version").2, br#"{"version":"0.12.6"}"#);
     assert_eq!(get(addr, "/").2, b"Ollama is running");
@@ -194,7 +225,10 @@ fn requests_in_a_row_are_answered_in_order() {
     let mut reader = connect(fleet.gateway.addr);
     let one = |user: &str| {
         let body = format!(r#"{{"model":"llama3.2","messages":[{{"role":"user","content":"{user}"}}]}}"#);
-        format!("POST /v1/chat/completions HTTP/1.1\r\nHost: gw\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: gw\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
     };
     let all: String = (0..5).map(|n| one(&format!("number-{n}"))).collect();
     reader.stream().write_all(all.as_bytes()).unwrap();
@@ -203,7 +237,11 @@ fn requests_in_a_row_are_answered_in_order() {
         let answer = reader.answer(false, Instant::now() + Duration::from_secs(5)).unwrap();
         assert!(String::from_utf8_lossy(&answer.body).contains(&format!("number-{n}")));
     }
-    assert!(began.elapsed() < Duration::from_millis(800), "what was sent early did not wait: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_millis(800),
+        "what was sent early did not wait: {:?}",
+        began.elapsed()
+    );
     drop(reader);
     fleet.assert_quiet();
 }

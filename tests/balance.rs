@@ -11,7 +11,11 @@ use support::fleet::{Fleet, chat, connect, model, post, quick, send, until};
 use support::metrics;
 
 fn shares_of(strategy: &str, weights: &str, requests: usize) -> Vec<u64> {
-    let rest = model("m", &["e0", "e1", "e2"], &format!("upstream_model = \"llama3.2\"\nstrategy = \"{strategy}\"\n{weights}"));
+    let rest = model(
+        "m",
+        &["e0", "e1", "e2"],
+        &format!("upstream_model = \"llama3.2\"\nstrategy = \"{strategy}\"\n{weights}"),
+    );
     let fleet = Fleet::start(quick(3), "shards = 2", &rest).ready();
     let addr = fleet.gateway.addr;
     thread::scope(|scope| {
@@ -39,10 +43,19 @@ fn weights_are_exact_over_shards() {
 
 #[test]
 fn two_to_one_is_a_a_b() {
-    let rest = model("m", &["e0", "e1"], "upstream_model = \"llama3.2\"\nstrategy = \"weighted\"\nweights = { e0 = 2, e1 = 1 }");
+    let rest = model(
+        "m",
+        &["e0", "e1"],
+        "upstream_model = \"llama3.2\"\nstrategy = \"weighted\"\nweights = { e0 = 2, e1 = 1 }",
+    );
     let fleet = Fleet::start(quick(2), "shards = 1", &rest).ready();
     let order: Vec<_> = (0..6)
-        .map(|_| post(fleet.gateway.addr, "/v1/chat/completions", &chat("m", false)).field("x-corelane-endpoint").unwrap().to_owned())
+        .map(|_| {
+            post(fleet.gateway.addr, "/v1/chat/completions", &chat("m", false))
+                .field("x-corelane-endpoint")
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     assert_eq!(order, ["e0", "e0", "e1", "e0", "e0", "e1"]);
 }
@@ -86,7 +99,9 @@ fn slots_are_never_exceeded() {
     let fleet = Fleet::start(quick(1), "shards = 2", &rest).ready();
     let mut held: Vec<_> = (0..3).map(|_| connect(fleet.gateway.addr)).collect();
     held.iter_mut().for_each(|reader| send(reader, "/v1/chat/completions", &chat("m", false)));
-    until("three are running", || metrics(&fleet.gateway).contains("in_flight{endpoint=\"e0\"} 3").then_some(()));
+    until("three are running", || {
+        metrics(&fleet.gateway).contains("in_flight{endpoint=\"e0\"} 3").then_some(())
+    });
     let refused = post(fleet.gateway.addr, "/v1/chat/completions", &chat("m", false));
     assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
     assert!(String::from_utf8_lossy(&refused.body).contains("slots"));
@@ -100,7 +115,9 @@ fn the_whole_gateway_has_a_cap() {
     let fleet = Fleet::start(quick(1), "shards = 2\nmax_concurrent_requests = 5", &rest).ready();
     let mut held: Vec<_> = (0..5).map(|_| connect(fleet.gateway.addr)).collect();
     held.iter_mut().for_each(|reader| send(reader, "/v1/chat/completions", &chat("m", false)));
-    until("five are running", || metrics(&fleet.gateway).contains("in_flight{endpoint=\"e0\"} 5").then_some(()));
+    until("five are running", || {
+        metrics(&fleet.gateway).contains("in_flight{endpoint=\"e0\"} 5").then_some(())
+    });
     let refused = post(fleet.gateway.addr, "/v1/chat/completions", &chat("m", false));
     assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
     drop(held);

@@ -32,7 +32,12 @@ fn failures_go_to_another_endpoint() {
         for stream in [false, true] {
             for _ in 0..6 {
                 let answer = post(fleet.gateway.addr, "/v1/chat/completions", &chat("m", stream));
-                assert_eq!(answer.status, 200, "{fault:?} stream {stream}: {}", String::from_utf8_lossy(&answer.body));
+                assert_eq!(
+                    answer.status,
+                    200,
+                    "{fault:?} stream {stream}: {}",
+                    String::from_utf8_lossy(&answer.body)
+                );
                 assert_eq!(answer.field("x-corelane-endpoint"), Some("e1"));
             }
         }
@@ -57,7 +62,8 @@ fn what_is_the_clients_fault_is_not_tried_again() {
 #[test]
 fn nothing_healthy_is_said_at_once() {
     // Ports that nobody listens on: bound and closed again.
-    let gone: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()).collect();
+    let gone: Vec<_> =
+        (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()).collect();
     let rest = format!("{}\n[health]\ninterval = \"100ms\"\n", model("m", &["e0", "e1"], ""));
     let mut gateway = Gateway::start(&configuration(&gone, "shards = 1", &rest));
     for round in 0..2 {
@@ -79,7 +85,10 @@ fn nothing_healthy_is_said_at_once() {
 
 #[test]
 fn a_server_that_comes_back_is_used_again() {
-    let rest = format!("{}\n[health]\ninterval = \"100ms\"\nunhealthy_threshold = 1\nhealthy_threshold = 1\n", model("m", &["e0"], "upstream_model = \"llama3.2\""));
+    let rest = format!(
+        "{}\n[health]\ninterval = \"100ms\"\nunhealthy_threshold = 1\nhealthy_threshold = 1\n",
+        model("m", &["e0"], "upstream_model = \"llama3.2\"")
+    );
     let fleet = Fleet::start(quick(1), "shards = 1", &rest).ready();
     let address = fleet.servers[0].addr;
     assert_eq!(post(fleet.gateway.addr, "/v1/chat/completions", &chat("m", false)).status, 200);
@@ -111,7 +120,8 @@ fn a_silent_server_is_left_at_its_limit() {
     }
     let hung = chat("m", false).replace("\"stream\"", "\"timeout\":0.1,\"stream\"");
     let answers: Vec<_> = (0..2).map(|_| post(fleet.gateway.addr, "/v1/chat/completions", &hung)).collect();
-    let timed_out = answers.iter().find(|answer| answer.status != 200).expect("one of two meets the silent server");
+    let timed_out =
+        answers.iter().find(|answer| answer.status != 200).expect("one of two meets the silent server");
     assert_eq!(timed_out.status, 504, "the request's own timeout ends it");
     assert_eq!(json(timed_out)["error"]["code"], "timeout");
     fleet.assert_quiet();

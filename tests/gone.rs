@@ -51,7 +51,9 @@ fn while_the_first_byte_is_awaited() {
         let before = stats.model_requests.load(Ordering::Relaxed);
         let mut reader = connect(fleet.gateway.addr);
         send(&mut reader, "/v1/chat/completions", &chat("m", false));
-        until("the request arrives", || (stats.model_requests.load(Ordering::Relaxed) > before).then_some(()));
+        until("the request arrives", || {
+            (stats.model_requests.load(Ordering::Relaxed) > before).then_some(())
+        });
         drop(reader);
     }
     fleet.assert_quiet();
@@ -85,7 +87,10 @@ fn while_connecting() {
 fn inside_its_own_request() {
     let fleet = Fleet::start(quick(1), "shards = 1", "").ready();
     let body = chat("llama3.2", false);
-    let whole = format!("POST /v1/chat/completions HTTP/1.1\r\nHost: gw\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let whole = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: gw\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     let before = fleet.shares()[0];
     for cut in [1, 10, 60, whole.len() - body.len(), whole.len() - 1] {
         let mut reader = connect(fleet.gateway.addr);

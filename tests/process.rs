@@ -30,7 +30,13 @@ fn check_tells_all_errors_at_once() {
     let output = corelane(&["check", path.to_str().unwrap()]);
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
-    for part in [":2: server.lissten", "listen", ":3: server.body_bytes_max", ":6: endpoints[0].url", ":9: models[0].endpoints"] {
+    for part in [
+        ":2: server.lissten",
+        "listen",
+        ":3: server.body_bytes_max",
+        ":6: endpoints[0].url",
+        ":9: models[0].endpoints",
+    ] {
         assert!(text.contains(part), "no '{part}' in:\n{text}");
     }
     assert_eq!(corelane(&["serve", "-c", path.to_str().unwrap()]).status.code(), Some(2));
@@ -40,7 +46,10 @@ fn check_tells_all_errors_at_once() {
 
 #[test]
 fn config_prints_what_takes_effect() {
-    let path = file("good", "[[endpoints]]\nname = \"a\"\nurl = \"http://127.0.0.1:1\"\napi_key = \"sk-very-secret-key\"\n");
+    let path = file(
+        "good",
+        "[[endpoints]]\nname = \"a\"\nurl = \"http://127.0.0.1:1\"\napi_key = \"sk-very-secret-key\"\n",
+    );
     let output = corelane(&["config", "-c", path.to_str().unwrap()]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("max_concurrent_requests = 1000") && text.contains("interval = \"30s\""), "{text}");
@@ -54,7 +63,12 @@ fn every_example_checks() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "toml") {
             let output = corelane(&["check", path.to_str().unwrap()]);
-            assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{}: {}",
+                path.display(),
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
     }
 }
@@ -84,7 +98,8 @@ fn term_finishes_what_runs_and_exits_with_0() {
     until("it runs", || metrics(&fleet.gateway).contains("in_flight{endpoint=\"e0\"} 1").then_some(()));
     let killed = Command::new("kill").args(["-TERM", &fleet.gateway.pid().to_string()]).status().unwrap();
     assert!(killed.success());
-    let answer = stream.answer(false, Instant::now() + Duration::from_secs(10)).expect("the stream is finished");
+    let answer =
+        stream.answer(false, Instant::now() + Duration::from_secs(10)).expect("the stream is finished");
     assert!(answer.body.ends_with(b"data: [DONE]\n\n"));
     drop(stream);
     assert_eq!(support::fleet::raw(&mut idle), "", "an idle connection is closed");
@@ -118,7 +133,9 @@ fn connections_are_shared_out_over_shards() {
         send(&mut reader, "/v1/chat/completions", &chat("m", false));
         held.push(reader);
     }
-    until("all are running", || metrics(&fleet.gateway).contains("in_flight{endpoint=\"e0\"} 120").then_some(()));
+    until("all are running", || {
+        metrics(&fleet.gateway).contains("in_flight{endpoint=\"e0\"} 120").then_some(())
+    });
     let page = metrics(&fleet.gateway);
     let counts: Vec<u64> = page
         .lines()

@@ -18,7 +18,11 @@ fn events(body: &[u8]) -> Vec<String> {
 }
 
 fn chunks(body: &[u8]) -> Vec<Value> {
-    events(body).iter().filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).expect(data)).collect()
+    events(body)
+        .iter()
+        .filter(|data| *data != "[DONE]")
+        .map(|data| serde_json::from_str(data).expect(data))
+        .collect()
 }
 
 fn faults(names: &[&str]) -> String {
@@ -41,7 +45,8 @@ fn chat_stream_is_whole_and_renamed() {
         assert!(chunks.iter().all(|chunk| chunk.get("usage").is_none()), "usage that was not asked for");
         let finished = chunks.iter().filter(|chunk| chunk["choices"][0]["finish_reason"].is_string()).count();
         assert_eq!(finished, 1);
-        let text: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+        let text: String =
+            chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
         assert!(text.starts_with("You said: hi"), "{text}");
     }
     fleet.assert_quiet();
@@ -50,7 +55,8 @@ fn chat_stream_is_whole_and_renamed() {
 #[test]
 fn usage_comes_when_asked_for_and_is_counted_when_not() {
     let fleet = Fleet::start(quick(1), "shards = 1", "").ready();
-    let with = chat("llama3.2", true).replace("\"stream\":true", "\"stream\":true,\"stream_options\":{\"include_usage\":true}");
+    let with = chat("llama3.2", true)
+        .replace("\"stream\":true", "\"stream\":true,\"stream_options\":{\"include_usage\":true}");
     let answer = post(fleet.gateway.addr, "/v1/chat/completions", &with);
     let last = chunks(&answer.body).pop().unwrap();
     assert_eq!(last["choices"], serde_json::json!([]));
@@ -71,7 +77,10 @@ fn native_streams_are_lines() {
         let text = String::from_utf8(answer.body).unwrap();
         assert!(text.ends_with('\n'), "the last line is ended");
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert!(lines.iter().all(|line| line["model"] == "llama3.2"), "native answers have no prefix: {text}");
+        assert!(
+            lines.iter().all(|line| line["model"] == "llama3.2"),
+            "native answers have no prefix: {text}"
+        );
         assert_eq!(lines.iter().filter(|line| line["done"] == true).count(), 1);
         assert_eq!(lines.last().unwrap()["done"], true);
     }
@@ -88,20 +97,32 @@ fn broken(answer: Result<Answer, Trouble>) -> String {
 
 #[test]
 fn every_break_is_visible() {
-    let names = ["fault-cut", "fault-nodone", "fault-error-event", "fault-garbage", "fault-wrong-length", "fault-chunk-garbage"];
+    let names = [
+        "fault-cut",
+        "fault-nodone",
+        "fault-error-event",
+        "fault-garbage",
+        "fault-wrong-length",
+        "fault-chunk-garbage",
+    ];
     // A break that comes in one read with the first event could still be told by a status: let time pass between.
     let mut options = quick(1);
     options[0].token_interval = Duration::from_millis(10);
     let fleet = Fleet::start(options, "shards = 1", &faults(&names)).ready();
     for name in names {
-        for (path, proof) in [("/v1/chat/completions", "data: {\\\"error\\\":"), ("/api/chat", "{\\\"error\\\":")] {
+        for (path, proof) in
+            [("/v1/chat/completions", "data: {\\\"error\\\":"), ("/api/chat", "{\\\"error\\\":")]
+        {
             let mut reader = connect(fleet.gateway.addr);
             send(&mut reader, path, &chat(name, true));
             let seen = broken(reader.answer(false, Instant::now() + Duration::from_secs(10)));
             let mut rest = connect(fleet.gateway.addr);
             send(&mut rest, path, &chat(name, true));
             let raw = support::fleet::raw(&mut rest);
-            assert!(raw.escape_debug().to_string().contains(proof), "{name} {path}: no error event: {seen} {raw}");
+            assert!(
+                raw.escape_debug().to_string().contains(proof),
+                "{name} {path}: no error event: {seen} {raw}"
+            );
             assert!(!raw.contains("[DONE]"), "{name} {path}: invented [DONE]");
             assert!(!raw.ends_with("0\r\n\r\n"), "{name} {path}: a proper end of the chunks");
         }
@@ -111,8 +132,11 @@ fn every_break_is_visible() {
 
 #[test]
 fn a_whole_answer_that_breaks_is_a_502() {
-    let names = ["fault-cut", "fault-garbage", "fault-chunk-garbage", "fault-cut-head", "fault-reset", "fault-close"];
-    let fleet = Fleet::start(quick(1), "shards = 1", &("[retry]\nattempts = 1\n".to_owned() + &faults(&names))).ready();
+    let names =
+        ["fault-cut", "fault-garbage", "fault-chunk-garbage", "fault-cut-head", "fault-reset", "fault-close"];
+    let fleet =
+        Fleet::start(quick(1), "shards = 1", &("[retry]\nattempts = 1\n".to_owned() + &faults(&names)))
+            .ready();
     for name in names {
         let answer = post(fleet.gateway.addr, "/v1/chat/completions", &chat(name, false));
         let body = support::fleet::json(&answer);
@@ -139,7 +163,8 @@ fn http10_clients_get_a_stream_without_chunks() {
     let fleet = Fleet::start(quick(1), "shards = 1", "").ready();
     let mut reader = connect(fleet.gateway.addr);
     let body = chat("llama3.2", true);
-    let request = format!("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let request =
+        format!("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     std::io::Write::write_all(reader.stream(), request.as_bytes()).unwrap();
     let raw = support::fleet::raw(&mut reader);
     assert!(raw.contains("connection: close\r\n") && !raw.contains("transfer-encoding"), "{raw}");

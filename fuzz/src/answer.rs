@@ -5,8 +5,8 @@ use corelane::api::{Answer, Task};
 use corelane::wire::json::DEPTH_MAX;
 use serde_json::{Value, json};
 
-use super::value::{self, Members};
 use super::cut;
+use super::value::{self, Members};
 
 /// The client's name for the model.
 const ASKED: &str = "asked \"é\"";
@@ -25,7 +25,8 @@ pub fn target(data: &[u8]) {
     answer.splice(body, &model, base64, &mut out);
     assert!(!answer.unchanged(body, &model, base64) || out == body, "unchanged, yet it changes");
     if let Some(members) = members {
-        let got = value::members(&out).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out)));
+        let got =
+            value::members(&out).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out)));
         only_the_name(&members, &got, base64 && task == Task::Embeddings);
         assert!(Answer::read(&out, task).is_ok_and(|again| again.usage == answer.usage), "usage changes");
     }
@@ -66,7 +67,9 @@ fn embeddings(old: &Value, new: &Value) {
         } else {
             assert_eq!(was, is);
         }
-        let rest = |value: &Value| value.as_object().map(|map| map.iter().filter(|(key, _)| *key != "embedding").count());
+        let rest = |value: &Value| {
+            value.as_object().map(|map| map.iter().filter(|(key, _)| *key != "embedding").count())
+        };
         assert_eq!(rest(old), rest(new));
     }
 }

@@ -5,8 +5,8 @@ use corelane::api::{BodyError, Dialect, Task, View};
 use corelane::config::Kind;
 use serde_json::{Value, json};
 
-use super::value::{self, Members, distinct, get};
 use super::cut;
+use super::value::{self, Members, distinct, get};
 
 /// Names that an endpoint may be asked for, some of them unpleasant.
 const UPSTREAM: [&str; 8] =
@@ -53,7 +53,8 @@ fn reads(view: &View, members: &Members, task: Task) {
     assert_eq!(name, Some(&json!(view.model)));
     let default = matches!(task, Task::NativeChat | Task::NativeGenerate);
     assert_eq!(view.stream, get(members, "stream").and_then(Value::as_bool).unwrap_or(default));
-    let asked = get(members, "stream_options").is_some_and(|options| options.get("include_usage") == Some(&json!(true)));
+    let asked = get(members, "stream_options")
+        .is_some_and(|options| options.get("include_usage") == Some(&json!(true)));
     assert_eq!(view.wants_usage, asked, "wants_usage");
     assert_eq!(view.wants_base64, get(members, "encoding_format") == Some(&json!("base64")));
 }

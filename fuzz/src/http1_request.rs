@@ -45,7 +45,9 @@ fn agrees(data: &[u8], request: &Request, limits: &Limits) {
     let head = reading::head(data);
     assert_eq!(request.head_bytes, head.bytes);
     assert!(head.bytes <= limits.head && head.fields.len() <= limits.fields);
-    let [method, target, version] = head.line.split(' ').collect::<Vec<_>>()[..] else { panic!("no request line") };
+    let [method, target, version] = head.line.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("no request line")
+    };
     assert_eq!(method, format!("{:?}", request.method).to_uppercase());
     assert_eq!(version, if request.http11 { "HTTP/1.1" } else { "HTTP/1.0" });
     assert!(target.len() <= limits.target);
@@ -60,12 +62,17 @@ fn agrees(data: &[u8], request: &Request, limits: &Limits) {
     let (close, keep) = (head.lists("connection", "close"), head.lists("connection", "keep-alive"));
     assert_eq!(request.keep_alive, !close && (request.http11 || keep));
     assert_eq!(request.expects_continue, request.http11 && !head.all("expect").is_empty());
-    for (name, text) in [(Name::ContentType, "content-type"), (Name::RequestId, "x-request-id"), (Name::Host, "host")] {
+    for (name, text) in
+        [(Name::ContentType, "content-type"), (Name::RequestId, "x-request-id"), (Name::Host, "host")]
+    {
         let value = head.all(text).last().copied().unwrap_or_default();
         assert_eq!(request.field(data, name).unwrap_or_default(), value, "{text}");
     }
     let (path, query) = (request.path.text(data), request.query.text(data));
-    assert!(path.is_empty() || path.starts_with('/') || (path == "*" && request.method == Method::Options), "{path}");
+    assert!(
+        path.is_empty() || path.starts_with('/') || (path == "*" && request.method == Method::Options),
+        "{path}"
+    );
     assert!(target.contains(path) && target.ends_with(query) && !path.contains('?'));
     let _ = (route::find(request.method, path), route::dialect(path));
 }

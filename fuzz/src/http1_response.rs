@@ -2,9 +2,9 @@
 
 use corelane::wire::http1::{Framing, Limits, Response};
 
+use super::cut;
 use super::http1_request::SMALL;
 use super::reading::{self, Body};
-use super::cut;
 
 /// Fields that must not reach a client.
 const ENDS_HERE: [&str; 9] = [

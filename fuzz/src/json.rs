@@ -68,7 +68,10 @@ fn object(data: &[u8], members: &Members) {
         assert_eq!(json::value_after_key(data, member.key), Some(member));
         found.push((key, inside, member));
     }
-    assert_eq!(found.iter().map(|(key, inside, _)| (key.clone(), inside.clone())).collect::<Members>(), *members);
+    assert_eq!(
+        found.iter().map(|(key, inside, _)| (key.clone(), inside.clone())).collect::<Members>(),
+        *members
+    );
     assert_eq!(json::space(data, walk.end()), data.len());
     if !value::distinct(members) {
         return;

@@ -43,7 +43,10 @@ fn split(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
         }
         let at = text.windows(2).position(|two| two == b"\r\n");
         let line = &text[..at.unwrap_or(text.len())];
-        assert!(!line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "a stray CR, LF or NUL was accepted");
+        assert!(
+            !line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)),
+            "a stray CR, LF or NUL was accepted"
+        );
         over = at.is_none();
         text = at.map_or(&[], |at| &text[at + 2..]);
         Some(line)
@@ -61,13 +64,20 @@ fn field(line: &[u8]) -> (&str, &[u8]) {
 impl<'a> Head<'a> {
     /// All values of a field.
     pub fn all(&self, name: &str) -> Vec<&'a [u8]> {
-        self.fields.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| *value).collect()
+        self.fields
+            .iter()
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| *value)
+            .collect()
     }
 
     /// Whether a list field names `token`.
     pub fn lists(&self, name: &str, token: &str) -> bool {
         let members = |value: &'a [u8]| value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-        self.all(name).into_iter().flat_map(members).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
+        self.all(name)
+            .into_iter()
+            .flat_map(members)
+            .any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
     }
 
     /// How the body is framed; panics where two readers could differ.
@@ -81,7 +91,9 @@ impl<'a> Head<'a> {
             }
             ([length], []) => {
                 assert!(!length.is_empty() && length.iter().all(u8::is_ascii_digit), "a length was accepted");
-                Body::Length(std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()).expect("it fits"))
+                Body::Length(
+                    std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()).expect("it fits"),
+                )
             }
             _ => panic!("framing said twice was accepted: {lengths:?} {codings:?}"),
         }

@@ -14,7 +14,9 @@ pub fn target(data: &[u8]) {
         match route::find(method, &path) {
             Ok(Route::Options) => assert_eq!(method, Method::Options),
             Ok(Route::Model(_)) => assert_eq!(method, Method::Post),
-            Ok(Route::ModelById(id)) => assert!(path.ends_with(id) && matches!(method, Method::Get | Method::Head)),
+            Ok(Route::ModelById(id)) => {
+                assert!(path.ends_with(id) && matches!(method, Method::Get | Method::Head))
+            }
             Ok(_) => assert!(matches!(method, Method::Get | Method::Head)),
             Err(NoRoute::Method(allow)) => {
                 let name = format!("{method:?}").to_uppercase();

@@ -44,7 +44,8 @@ fn run(task: Task, strip: bool, parts: &[&[u8]]) -> Got {
     let model = corelane::wire::json::quoted(ASKED);
     let mut stream = Stream::new(task, task.dialect() == Dialect::Ollama, model, strip);
     let mut out = Vec::new();
-    let result = parts.iter().try_for_each(|part| stream.push(part, &mut out)).and_then(|()| stream.finish(&mut out));
+    let result =
+        parts.iter().try_for_each(|part| stream.push(part, &mut out)).and_then(|()| stream.finish(&mut out));
     let usage = stream.usage();
     let seen = (usage.input, usage.output, stream.events(), stream.progress());
     Got { out, failure: result.err().map(|failure| format!("{failure:?}")), seen }
@@ -60,7 +61,10 @@ fn events(text: &[u8], native: bool) -> Vec<Seen> {
     } else {
         sse::events(&[text]).0.into_iter().filter_map(|(_, data, _)| data).collect()
     };
-    data.into_iter().map(|data| data.iter().map(|&byte| if byte == b'\n' { b' ' } else { byte }).collect()).map(json_of).collect()
+    data.into_iter()
+        .map(|data| data.iter().map(|&byte| if byte == b'\n' { b' ' } else { byte }).collect())
+        .map(json_of)
+        .collect()
 }
 
 fn json_of(data: Vec<u8>) -> Seen {
@@ -72,7 +76,8 @@ fn json_of(data: Vec<u8>) -> Seen {
 fn traced(came: &[Seen], left: &[Seen], strip: bool) {
     let mut came = came.iter();
     for (data, value) in left {
-        let found = came.any(|(old, was)| old == data || alike(was.as_ref(), value.as_ref(), strip) || was.is_none());
+        let found =
+            came.any(|(old, was)| old == data || alike(was.as_ref(), value.as_ref(), strip) || was.is_none());
         assert!(found, "invented: {}", String::from_utf8_lossy(data));
     }
 }
@@ -86,7 +91,9 @@ fn alike(was: Option<&Value>, is: Option<&Value>, strip: bool) -> bool {
 fn neutral(event: &Value, strip: bool) -> Value {
     let mut event = event.clone();
     for inner in ["message", "response"] {
-        if let Some(model) = event.get_mut(inner).and_then(|inner| inner.get_mut("model")).filter(|model| model.is_string()) {
+        if let Some(model) =
+            event.get_mut(inner).and_then(|inner| inner.get_mut("model")).filter(|model| model.is_string())
+        {
             *model = json!(ASKED);
         }
     }
@@ -110,7 +117,9 @@ fn ends((data, value): &Seen) -> bool {
 fn finishes(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.iter().any(finishes),
-        Value::Object(map) => map.get("finish_reason").is_some_and(Value::is_string) || map.values().any(finishes),
+        Value::Object(map) => {
+            map.get("finish_reason").is_some_and(Value::is_string) || map.values().any(finishes)
+        }
         _ => false,
     }
 }

@@ -29,7 +29,9 @@ impl Answer {
         let mut walk = Walk::object(body, 0).map_err(|_| Broken)?;
         while let Some(member) = walk.member().map_err(|_| Broken)? {
             match member.key.of_bytes(body) {
-                b"model" if body.get(member.value.start as usize) == Some(&b'"') => answer.model = Some(member.value),
+                b"model" if body.get(member.value.start as usize) == Some(&b'"') => {
+                    answer.model = Some(member.value)
+                }
                 b"usage" => answer.usage.read_object(body, member.value),
                 b"data" if task == Task::Embeddings => answer.data = Some(member.value),
                 key if task.dialect() == Dialect::Ollama => {
@@ -45,7 +47,8 @@ impl Answer {
     /// embeddings as base64 if `base64` says so.
     pub fn splice(&self, body: &[u8], model: &[u8], base64: bool, out: &mut Vec<u8>) {
         let mut at = 0;
-        let mut edits = [self.model.map(|span| (span, true)), self.data.filter(|_| base64).map(|span| (span, false))];
+        let mut edits =
+            [self.model.map(|span| (span, true)), self.data.filter(|_| base64).map(|span| (span, false))];
         edits.sort_unstable_by_key(|edit| edit.map_or(u32::MAX, |(span, _)| span.start));
         for (span, is_model) in edits.into_iter().flatten() {
             out.extend_from_slice(body.get(at..span.start as usize).unwrap_or_default());
@@ -114,12 +117,16 @@ mod tests {
         assert_eq!(Answer::read(body.as_bytes(), Task::Chat).unwrap().usage, Usage { input: 3, output: 4 });
         let native = r#"{"model":"asked","done":true,"prompt_eval_count":5,"eval_count":6}"#;
         assert_eq!(spliced(native, Task::NativeChat, false), native);
-        assert_eq!(Answer::read(native.as_bytes(), Task::NativeChat).unwrap().usage, Usage { input: 5, output: 6 });
+        assert_eq!(
+            Answer::read(native.as_bytes(), Task::NativeChat).unwrap().usage,
+            Usage { input: 5, output: 6 }
+        );
     }
 
     #[test]
     fn embeddings_become_base64() {
-        let body = r#"{"data":[{"index":0,"embedding":[1.0, -0.5]},{"embedding":[2e0],"index":1}],"model":"m"}"#;
+        let body =
+            r#"{"data":[{"index":0,"embedding":[1.0, -0.5]},{"embedding":[2e0],"index":1}],"model":"m"}"#;
         let want = r#"{"data":[{"index":0,"embedding":"AACAPwAAAL8="},{"embedding":"AAAAQA==","index":1}],"model":"asked"}"#;
         assert_eq!(spliced(body, Task::Embeddings, true), want);
         let already = r#"{"data":[{"embedding":"AACAPw=="}],"model":"asked"}"#;

@@ -95,7 +95,8 @@ impl View {
         let mut tape = scratch.tape.take().unwrap_or_else(|| Tape(Vec::with_capacity(64))).reset();
         let base = scratch.copy.as_ptr() as usize;
         let parsed = simd_json::fill_tape(&mut scratch.copy, &mut scratch.buffers, &mut tape);
-        let view = if parsed.is_ok() { Reader::new(body, base, task).read(&tape.0) } else { Err(BodyError::Json) };
+        let view =
+            if parsed.is_ok() { Reader::new(body, base, task).read(&tape.0) } else { Err(BodyError::Json) };
         scratch.tape = Some(tape.reset());
         if body.len() > SCRATCH_KEPT {
             *scratch = Scratch::default();
@@ -112,11 +113,13 @@ impl View {
     /// Appends the body for an endpoint of `kind`, asked for `upstream_model`.
     pub fn splice(&self, body: &[u8], upstream_model: &str, kind: Kind, out: &mut Vec<u8>) {
         let mut edits: [(Span, Edit); 4] = [(Span::default(), Edit::None); 4];
-        let inside = Span::new(self.model_value.start as usize + 1, (self.model_value.end as usize).saturating_sub(1));
+        let inside =
+            Span::new(self.model_value.start as usize + 1, (self.model_value.end as usize).saturating_sub(1));
         if inside.of_bytes(body) != upstream_model.as_bytes() {
             edits[0] = (inside, Edit::Model);
         }
-        if let Some(key) = self.max_completion_tokens.filter(|_| kind == Kind::Ollama && !self.has_max_tokens) {
+        if let Some(key) = self.max_completion_tokens.filter(|_| kind == Kind::Ollama && !self.has_max_tokens)
+        {
             edits[1] = (key, Edit::MaxTokens);
         }
         if self.injects_usage() {
@@ -268,7 +271,9 @@ impl<'a> Reader<'a> {
                 self.view.timeout_s = number(value);
                 self.remove(key);
             }
-            _ if FOR_THE_GATEWAY.contains(&key) && self.task.dialect() == super::Dialect::Openai => self.remove(key),
+            _ if FOR_THE_GATEWAY.contains(&key) && self.task.dialect() == super::Dialect::Openai => {
+                self.remove(key)
+            }
             _ => return self.take_input(key, value),
         }
         Ok(())

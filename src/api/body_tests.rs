@@ -45,7 +45,8 @@ fn usage_is_asked_for_on_streams() {
         spliced(add, Task::Chat, "a", Kind::Ollama),
         r#"{"model":"a","messages":[1],"stream":true,"stream_options":{"include_usage":true}}"#
     );
-    let merge = r#"{"stream_options":{"include_usage":false,"x":[1]},"model":"a","messages":[1],"stream":true} "#;
+    let merge =
+        r#"{"stream_options":{"include_usage":false,"x":[1]},"model":"a","messages":[1],"stream":true} "#;
     assert_eq!(
         spliced(merge, Task::Chat, "a", Kind::Ollama),
         r#"{"stream_options":{"include_usage":true,"x":[1]},"model":"a","messages":[1],"stream":true} "#
@@ -64,7 +65,10 @@ fn usage_is_asked_for_on_streams() {
 fn max_completion_tokens_only_changes_for_ollama() {
     let body = r#"{"model":"a","max_completion_tokens":5,"messages":[1]}"#;
     assert_eq!(spliced(body, Task::Chat, "a", Kind::Openai), body);
-    assert_eq!(spliced(body, Task::Chat, "a", Kind::Ollama), r#"{"model":"a","max_tokens":5,"messages":[1]}"#);
+    assert_eq!(
+        spliced(body, Task::Chat, "a", Kind::Ollama),
+        r#"{"model":"a","max_tokens":5,"messages":[1]}"#
+    );
 }
 
 #[test]

@@ -78,7 +78,9 @@ impl Kind {
             Self::UnknownPath => (404, "invalid_request_error", Some("unknown_url")),
             Self::MethodNotAllowed => (405, "invalid_request_error", Some("method_not_allowed")),
             Self::Forbidden => (403, "permission_error", Some("forbidden")),
-            Self::UnknownModel | Self::ModelNotServed => (404, "invalid_request_error", Some("model_not_found")),
+            Self::UnknownModel | Self::ModelNotServed => {
+                (404, "invalid_request_error", Some("model_not_found"))
+            }
             Self::TooManyRequests => (503, "api_error", Some("overloaded")),
             Self::BufferFull => (503, "api_error", Some("overloaded")),
             Self::Draining => (503, "api_error", Some("shutting_down")),
@@ -164,7 +166,14 @@ impl Failure {
             _ => "api_error",
         };
         let (kind, code) = self.upstream.clone().unwrap_or_default();
-        (if self.status == 429 { by_status.to_owned() } else { kind.unwrap_or_else(|| by_status.to_owned()) }, code)
+        (
+            if self.status == 429 {
+                by_status.to_owned()
+            } else {
+                kind.unwrap_or_else(|| by_status.to_owned())
+            },
+            code,
+        )
     }
 
     /// Whether SDKs should be told not to try again.
@@ -257,7 +266,12 @@ mod tests {
         for (body, message, kind, code) in [
             (r#"{"error":{"message":"m","type":"t","code":"c"}}"#, "m", "t", Some("c")),
             (r#"{"error":"text"}"#, "text", "invalid_request_error", None),
-            (r#"{"object":"error","message":"flat","type":"BadRequestError","code":400}"#, "flat", "BadRequestError", Some("400")),
+            (
+                r#"{"object":"error","message":"flat","type":"BadRequestError","code":400}"#,
+                "flat",
+                "BadRequestError",
+                Some("400"),
+            ),
             (r#"{"detail":"Not Found"}"#, "Not Found", "invalid_request_error", None),
             ("<html>", "<html>", "invalid_request_error", None),
         ] {

@@ -53,9 +53,11 @@ impl Task {
     #[must_use]
     pub fn dialect(self) -> Dialect {
         match self {
-            Self::NativeChat | Self::NativeGenerate | Self::NativeEmbed | Self::NativeEmbeddings | Self::NativeShow => {
-                Dialect::Ollama
-            }
+            Self::NativeChat
+            | Self::NativeGenerate
+            | Self::NativeEmbed
+            | Self::NativeEmbeddings
+            | Self::NativeShow => Dialect::Ollama,
             Self::Messages | Self::CountTokens => Dialect::Anthropic,
             _ => Dialect::Openai,
         }

@@ -8,7 +8,12 @@ use crate::config::normalized;
 /// `GET /v1/models`.
 #[must_use]
 pub fn list(catalog: &Catalog, created: u64) -> Value {
-    let data: Vec<_> = catalog.listed.iter().filter(|model| !model.candidates.is_empty()).map(|model| entry(&model.name, created)).collect();
+    let data: Vec<_> = catalog
+        .listed
+        .iter()
+        .filter(|model| !model.candidates.is_empty())
+        .map(|model| entry(&model.name, created))
+        .collect();
     json!({"object": "list", "data": data})
 }
 
@@ -48,8 +53,11 @@ pub fn group_info(catalog: &Catalog, registry: &Registry) -> Value {
         .listed
         .iter()
         .map(|model| {
-            let mut providers: Vec<_> =
-                model.candidates.iter().map(|candidate| provider(registry[candidate.endpoint].config.kind)).collect();
+            let mut providers: Vec<_> = model
+                .candidates
+                .iter()
+                .map(|candidate| provider(registry[candidate.endpoint].config.kind))
+                .collect();
             providers.sort_unstable();
             providers.dedup();
             json!({"model_group": model.name, "providers": providers})
@@ -73,7 +81,8 @@ pub fn health(catalog: &Catalog, registry: &Registry) -> Value {
             up.push(entry);
         } else {
             let error = endpoint.last_error().map(|error| error.to_string());
-            entry["error"] = json!(if endpoint.disabled() { Some("disabled by the operator".to_owned()) } else { error });
+            entry["error"] =
+                json!(if endpoint.disabled() { Some("disabled by the operator".to_owned()) } else { error });
             down.push(entry);
         }
     }
@@ -95,7 +104,10 @@ pub fn tags(catalog: &Catalog, registry: &Registry) -> Value {
         let name = model.name.strip_prefix("ollama/").unwrap_or(&model.name);
         let facts = registry[candidate.endpoint].facts();
         let known = facts.as_ref().and_then(|facts| {
-            let at = facts.models.iter().position(|has| normalized(has) == normalized(&candidate.upstream_model))?;
+            let at = facts
+                .models
+                .iter()
+                .position(|has| normalized(has) == normalized(&candidate.upstream_model))?;
             serde_json::from_str::<Value>(facts.tags.get(at)?).ok()
         });
         let Some(mut entry) = known else { continue };
@@ -111,7 +123,10 @@ pub fn tags(catalog: &Catalog, registry: &Registry) -> Value {
 }
 
 fn pairs(catalog: &Catalog) -> impl Iterator<Item = (&Deployment, &crate::catalog::Candidate)> {
-    catalog.listed.iter().flat_map(|model| model.candidates.iter().map(move |candidate| (&**model, candidate)))
+    catalog
+        .listed
+        .iter()
+        .flat_map(|model| model.candidates.iter().map(move |candidate| (&**model, candidate)))
 }
 
 fn provider(kind: crate::config::Kind) -> &'static str {

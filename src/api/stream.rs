@@ -51,7 +51,16 @@ impl Stream {
     pub fn new(task: Task, ndjson: bool, model: Vec<u8>, strip_usage: bool) -> Self {
         // Of a path that we do not know, we cannot know how it says that it is complete.
         let progress = if task == Task::Other { Progress::Complete } else { Progress::Open };
-        Self { task, ndjson, model, strip_usage, kept: Vec::new(), progress, usage: Usage::default(), events: 0 }
+        Self {
+            task,
+            ndjson,
+            model,
+            strip_usage,
+            kept: Vec::new(),
+            progress,
+            usage: Usage::default(),
+            events: 0,
+        }
     }
 
     /// Tokens counted so far.
@@ -262,9 +271,15 @@ impl Stream {
     /// A named event of `/v1/responses` or `/v1/messages`.
     fn named(&mut self, data: &[u8], name: Option<&[u8]>, found: &Found) -> Verdict {
         let kind = found.kind.map_or(name.unwrap_or_default(), |span| {
-            span.of_bytes(data).strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or_default()
+            span.of_bytes(data)
+                .strip_prefix(b"\"")
+                .and_then(|text| text.strip_suffix(b"\""))
+                .unwrap_or_default()
         });
-        if matches!(kind, b"message_stop" | b"response.completed" | b"response.incomplete" | b"response.failed") {
+        if matches!(
+            kind,
+            b"message_stop" | b"response.completed" | b"response.incomplete" | b"response.failed"
+        ) {
             self.progress = Progress::Complete;
         }
         if let Some(usage) = found.usage {
@@ -275,8 +290,9 @@ impl Stream {
         if let Some(usage) = json::find(object, b"usage") {
             self.usage.read_object(object, usage.value);
         }
-        let model = json::find(object, b"model").map(|member| {
-            Span { start: inner.start + member.value.start, end: inner.start + member.value.end }
+        let model = json::find(object, b"model").map(|member| Span {
+            start: inner.start + member.value.start,
+            end: inner.start + member.value.end,
         });
         self.rename(data, model, None)
     }

@@ -52,12 +52,16 @@ fn an_end_that_was_not_announced_is_a_failure() {
     assert_eq!(end.unwrap_err().kind, FailureKind::UpstreamBroken);
     let finished = text.replace("null", "\"length\"");
     assert_eq!(run(Task::Chat, false, &[finished.as_bytes()]).2, Ok(()));
-    assert!(!run(Task::Chat, false, &[finished.as_bytes()]).0.ends_with(b"[DONE]\n\n"), "nothing is invented");
+    assert!(
+        !run(Task::Chat, false, &[finished.as_bytes()]).0.ends_with(b"[DONE]\n\n"),
+        "nothing is invented"
+    );
 }
 
 #[test]
 fn the_last_blank_line_may_be_missing() {
-    let (out, _, end) = run(Task::Chat, false, &[b"data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]"]);
+    let (out, _, end) =
+        run(Task::Chat, false, &[b"data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]"]);
     assert!(out.ends_with(b"data: [DONE]\n\n"));
     assert_eq!(end, Ok(()));
     let (out, _, end) = run(Task::NativeChat, false, &[b"{\"model\":\"m\",\"done\":true}"]);
@@ -72,7 +76,10 @@ fn error_objects_are_failures() {
     let failure = run(Task::NativeChat, false, &[b"{\"error\":\"gone\"}\n"]).2.unwrap_err();
     assert_eq!((failure.status, failure.message.as_str()), (500, "gone"));
     for bad in ["data: nonsense\n\n", "data: {\"a\":\n\n", "data: {\"a\":1}}\n\n"] {
-        assert_eq!(run(Task::Chat, false, &[bad.as_bytes()]).2.unwrap_err().kind, FailureKind::UpstreamBroken);
+        assert_eq!(
+            run(Task::Chat, false, &[bad.as_bytes()]).2.unwrap_err().kind,
+            FailureKind::UpstreamBroken
+        );
     }
 }
 
@@ -81,7 +88,8 @@ fn native_lines_at_every_cut() {
     let text = "{\"model\":\"m\",\"message\":{\"content\":\"\u{1F600}\",\"model\":\"n\"},\"done\":false}\n{\"model\":\"m\",\"done\":true,\"prompt_eval_count\":5,\"eval_count\":6}\r\n";
     let want = "{\"model\":\"asked\",\"message\":{\"content\":\"\u{1F600}\",\"model\":\"n\"},\"done\":false}\n{\"model\":\"asked\",\"done\":true,\"prompt_eval_count\":5,\"eval_count\":6}\n";
     for cut in 0..=text.len() {
-        let (out, stream, end) = run(Task::NativeChat, false, &[&text.as_bytes()[..cut], &text.as_bytes()[cut..]]);
+        let (out, stream, end) =
+            run(Task::NativeChat, false, &[&text.as_bytes()[..cut], &text.as_bytes()[cut..]]);
         assert_eq!(String::from_utf8(out).unwrap(), want, "cut at {cut}");
         assert_eq!((end, stream.usage()), (Ok(()), Usage { input: 5, output: 6 }));
     }

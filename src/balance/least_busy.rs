@@ -3,7 +3,12 @@
 //! makes all of them equal (reservoir sampling), so an idle pool is not herded onto its first member.
 
 /// The least busy candidate.
-pub fn pick(n: usize, eligible: impl Fn(usize) -> bool, load: impl Fn(usize) -> u32, random: u64) -> Option<usize> {
+pub fn pick(
+    n: usize,
+    eligible: impl Fn(usize) -> bool,
+    load: impl Fn(usize) -> u32,
+    random: u64,
+) -> Option<usize> {
     let mut state = random | 1;
     let mut best: Option<(usize, u32)> = None;
     let mut ties = 0u64;

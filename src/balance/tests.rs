@@ -83,7 +83,8 @@ fn least_busy_never_takes_a_busier_one() {
             assert_eq!(picked.is_none(), up == 0);
             let Some(at) = picked else { continue };
             assert!(up >> at & 1 == 1, "seed {seed}: took one that may not be taken");
-            let least = (0..5).filter(|at| up >> at & 1 == 1).map(|at| loads[at].load(Ordering::Relaxed)).min();
+            let least =
+                (0..5).filter(|at| up >> at & 1 == 1).map(|at| loads[at].load(Ordering::Relaxed)).min();
             assert_eq!(Some(loads[at].load(Ordering::Relaxed)), least, "seed {seed}, now {now}");
             loads[at].fetch_add(1, Ordering::Relaxed);
             running.push((now + 1 + random.next() % (3 * (at as u64 + 1)), at));
@@ -111,15 +112,18 @@ fn least_busy_over_threads_stays_within_the_shards() {
             scope.spawn(move || {
                 let mut random = Random(shard + 1);
                 for _ in 0..600 {
-                    let at = field(loads, 0b11_1111, cursor, &[]).pick(Strategy::LeastBusy, random.next()).unwrap();
+                    let at = field(loads, 0b11_1111, cursor, &[])
+                        .pick(Strategy::LeastBusy, random.next())
+                        .unwrap();
                     loads[at].fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
     });
-    let (min, max) = loads.iter().map(|load| load.load(Ordering::Relaxed)).fold((u32::MAX, 0), |(low, high), load| {
-        (low.min(load), high.max(load))
-    });
+    let (min, max) = loads
+        .iter()
+        .map(|load| load.load(Ordering::Relaxed))
+        .fold((u32::MAX, 0), |(low, high), load| (low.min(load), high.max(load)));
     assert!(max - min <= 2 * SHARDS, "{min}..{max}");
 }
 

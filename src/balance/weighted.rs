@@ -13,7 +13,8 @@ pub fn turns(weights: &[u32]) -> Vec<u16> {
     let divisor = weights.iter().copied().reduce(gcd).unwrap_or(1).max(1);
     let sum: u32 = weights.iter().map(|weight| weight / divisor).sum();
     let scale = sum.div_ceil(TURNS_MAX).max(1);
-    let weights: Vec<i64> = weights.iter().map(|weight| i64::from((weight / divisor / scale).max(1))).collect();
+    let weights: Vec<i64> =
+        weights.iter().map(|weight| i64::from((weight / divisor / scale).max(1))).collect();
     let total: i64 = weights.iter().sum();
     let mut current = vec![0i64; weights.len()];
     let mut turns = Vec::new();

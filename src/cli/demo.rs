@@ -36,9 +36,11 @@ fn start() -> Result<Gateway, String> {
             token_interval: Duration::from_millis(20),
             ..Options::default()
         });
-        endpoints.push((name, server.map_err(|error| format!("cannot start a simulated server: {error}"))?.addr));
+        endpoints
+            .push((name, server.map_err(|error| format!("cannot start a simulated server: {error}"))?.addr));
     }
-    Gateway::start(configuration(&endpoints)?).map_err(|error| format!("{error}; the demo needs ports 8000 and 8001"))
+    Gateway::start(configuration(&endpoints)?)
+        .map_err(|error| format!("{error}; the demo needs ports 8000 and 8001"))
 }
 
 /// The demo's configuration, read by the same door as a file.

@@ -35,9 +35,12 @@ pub async fn serve(control: Rc<Control>, socket: TcpListener) {
         let timer = control.timers.add();
         let here = Rc::clone(&control);
         let buffers = Rc::clone(&control.buffers);
-        task::spawn(&control.tasks, client::run(stream, peer, timer, buffers, async move |client| {
-            connection(&here, client).await;
-        }));
+        task::spawn(
+            &control.tasks,
+            client::run(stream, peer, timer, buffers, async move |client| {
+                connection(&here, client).await;
+            }),
+        );
     }
 }
 
@@ -136,14 +139,18 @@ fn answer(control: &Control, method: Method, path: &str, peer: SocketAddr) -> Re
             Reply { status: 200, kind, body: prometheus::render(world).into_bytes() }
         }
         "/status" if reads => Reply::json(200, &status::status(world)),
-        "/health" | "/health/liveliness" | "/health/liveness" if reads => Reply::json(200, &json!({"status": "alive"})),
+        "/health" | "/health/liveliness" | "/health/liveness" if reads => {
+            Reply::json(200, &json!({"status": "alive"}))
+        }
         "/drain" if posts => {
             world.log.write(Level::Info, format_args!("drain asked for by {peer}"));
             world.draining.store(true, Ordering::Release);
             Reply::json(202, &json!({"draining": true}))
         }
         "/reload" if posts => Reply::error(501, "Reload is not available in this version."),
-        "/metrics" | "/metrics/" | "/status" | "/drain" | "/reload" | "/health" => Reply::error(405, "Method Not Allowed"),
+        "/metrics" | "/metrics/" | "/status" | "/drain" | "/reload" | "/health" => {
+            Reply::error(405, "Method Not Allowed")
+        }
         _ => switch(control, path, posts, peer),
     }
 }
@@ -151,7 +158,9 @@ fn answer(control: &Control, method: Method, path: &str, peer: SocketAddr) -> Re
 /// `/endpoints/{name}/disable` and `/enable`.
 fn switch(control: &Control, path: &str, posts: bool, peer: SocketAddr) -> Reply {
     let parts: Vec<_> = path.split('/').skip(1).collect();
-    let ["endpoints", name, verb @ ("disable" | "enable")] = parts[..] else { return Reply::error(404, "Not Found") };
+    let ["endpoints", name, verb @ ("disable" | "enable")] = parts[..] else {
+        return Reply::error(404, "Not Found");
+    };
     if !posts {
         return Reply::error(405, "Method Not Allowed");
     }

@@ -44,7 +44,10 @@ fn resolve(endpoint: &EndpointState, world: &World) -> bool {
             true
         }
         Err(error) => {
-            world.log.write(Level::Warn, format_args!("endpoint {}: {} does not resolve: {error}", endpoint.config.name, url.host));
+            world.log.write(
+                Level::Warn,
+                format_args!("endpoint {}: {} does not resolve: {error}", endpoint.config.name, url.host),
+            );
             false
         }
     }

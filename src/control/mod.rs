@@ -64,7 +64,10 @@ pub fn run(world: Arc<World>, admin: TcpListener, stop: &AtomicBool) -> std::io:
             clock::sleep(LOG_TICK).await;
             control.timers.tick(control.clock.now_us());
             if !sink.drain(&control.world.log) {
-                control.world.log.write(Level::Error, format_args!("the access log cannot be written; lines are lost"));
+                control
+                    .world
+                    .log
+                    .write(Level::Error, format_args!("the access log cannot be written; lines are lost"));
             }
         }
         sink.drain(&control.world.log);

@@ -80,7 +80,11 @@ async fn ask(control: &Control, endpoint: &EndpointState) -> Result<Facts, Strin
     let Some(list) = value.get(field) else { return Err(format!("{path} has no field '{field}'")) };
     let entries = list.as_array().map_or(&[][..], Vec::as_slice);
     let key = if ollama { "name" } else { "id" };
-    let named: Vec<_> = entries.iter().filter_map(|entry| Some((entry.get(key)?.as_str()?, entry))).take(MODELS_MAX).collect();
+    let named: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| Some((entry.get(key)?.as_str()?, entry)))
+        .take(MODELS_MAX)
+        .collect();
     let models = named.iter().map(|(name, _)| (*name).to_owned()).collect();
     let tags = if ollama { named.iter().map(|(_, entry)| entry.to_string()).collect() } else { Vec::new() };
     let version = if ollama { get(endpoint, "/api/version").await.ok() } else { None };

@@ -179,7 +179,8 @@ async fn pump(mut read: OwnedReadHalf<TcpStream>, inbox: &Inbox) -> std::convert
             }
         };
         let read = slice.into_inner();
-        if inbox.park.get() && matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED)) {
+        if inbox.park.get() && matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED))
+        {
             inbox.put(read);
             inbox.set(Pump::Wanted);
         } else {
@@ -363,7 +364,9 @@ impl Client {
             let moved = match self.inbox.state.get() {
                 Pump::Ended => true,
                 Pump::Rest => self.inbox.bytes.borrow().len() > beyond,
-                Pump::Pending | Pump::Wanted => !self.inbox.lent.get() && !self.inbox.bytes.borrow().is_empty(),
+                Pump::Pending | Pump::Wanted => {
+                    !self.inbox.lent.get() && !self.inbox.bytes.borrow().is_empty()
+                }
             };
             if moved { Poll::Ready(Ok(())) } else { self.poll_deadline(cx) }
         })

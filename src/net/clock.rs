@@ -76,7 +76,12 @@ impl Timers {
     /// A timer that never fires until it is set; it leaves the table when dropped.
     #[must_use]
     pub fn add(self: &Rc<Self>) -> Timer {
-        let slot = Rc::new(Slot { at_us: Cell::new(NEVER), fired: Cell::new(false), idle: Cell::new(false), waker: RefCell::default() });
+        let slot = Rc::new(Slot {
+            at_us: Cell::new(NEVER),
+            fired: Cell::new(false),
+            idle: Cell::new(false),
+            waker: RefCell::default(),
+        });
         let index = self.free.borrow_mut().pop();
         let mut slots = self.slots.borrow_mut();
         let index = index.unwrap_or_else(|| {

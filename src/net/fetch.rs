@@ -40,7 +40,9 @@ pub async fn get(target: Target<'_>, bytes_max: usize) -> io::Result<(u16, Vec<u
         result
     };
     let head = loop {
-        if let Some(head) = Response::parse(&buffer, &Limits::default()).map_err(|_| bad("malformed answer"))? {
+        if let Some(head) =
+            Response::parse(&buffer, &Limits::default()).map_err(|_| bad("malformed answer"))?
+        {
             break head;
         }
         if read(&mut buffer).await? == 0 {

@@ -43,7 +43,8 @@ impl Pool {
     /// Closes what is too old or spoilt.
     pub fn sweep(&mut self, now_us: u64) {
         let keep_alive_us = self.keep_alive_us;
-        self.idle.retain(|(upstream, since)| now_us.saturating_sub(*since) < keep_alive_us && upstream.quiet());
+        self.idle
+            .retain(|(upstream, since)| now_us.saturating_sub(*since) < keep_alive_us && upstream.quiet());
     }
 
     /// Connections kept now.

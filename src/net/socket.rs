@@ -30,7 +30,11 @@ pub fn peek(fd: RawFd) -> Idle {
     let mut byte = 0u8;
     // SAFETY: the buffer is one byte and the length says so.
     let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
-    if n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock { Idle::Quiet } else { Idle::Spoilt }
+    if n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock {
+        Idle::Quiet
+    } else {
+        Idle::Spoilt
+    }
 }
 
 /// Sets `TCP_NODELAY`; a socket that is already dead is found out by its first read.

@@ -54,7 +54,9 @@ impl Upstream {
 
     /// Writes all of `bytes`; the buffer comes back with the result.
     pub async fn write(&mut self, mut bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        let Some(stream) = self.stream.as_mut() else { return (Err(io::ErrorKind::NotConnected.into()), bytes) };
+        let Some(stream) = self.stream.as_mut() else {
+            return (Err(io::ErrorKind::NotConnected.into()), bytes);
+        };
         let mut sent = 0;
         while sent < bytes.len() {
             let end = bytes.len();
@@ -71,7 +73,9 @@ impl Upstream {
 
     /// Appends what comes to `bytes`, into its spare capacity; `Ok(0)`: the endpoint has ended.
     pub async fn read(&mut self, mut bytes: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-        let Some(stream) = self.stream.as_mut() else { return (Err(io::ErrorKind::NotConnected.into()), bytes) };
+        let Some(stream) = self.stream.as_mut() else {
+            return (Err(io::ErrorKind::NotConnected.into()), bytes);
+        };
         if bytes.len() == bytes.capacity() {
             bytes.reserve(bytes.len().max(1024));
         }

@@ -45,7 +45,11 @@ impl Record {
         let line = shard.world.log.wants_access().then(|| Line {
             request_id: manner.request_id.clone(),
             peer,
-            method_and_path: format!("{:?} {}", incoming.request.method, incoming.request.path.text(&incoming.buffer)),
+            method_and_path: format!(
+                "{:?} {}",
+                incoming.request.method,
+                incoming.request.path.text(&incoming.buffer)
+            ),
             model: String::new(),
             error: None,
         });

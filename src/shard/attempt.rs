@@ -21,9 +21,9 @@ use crate::api::{Answer, Failure, FailureKind, Stream, Task, View};
 use crate::catalog::{Candidate, Deployment};
 use crate::net::{Client, Stop, Upstream};
 use crate::registry::{EndpointState, InFlight};
-use crate::wire::http1::request::Name;
 use crate::wire::http1::Response;
 use crate::wire::http1::body::Reader;
+use crate::wire::http1::request::Name;
 use crate::wire::json;
 use crate::world::Reservation;
 
@@ -110,7 +110,17 @@ impl<'a> Attempts<'a> {
         task: Task,
         deadline_us: u64,
     ) -> Self {
-        Self { shard, deployment, incoming, body_at, view, task, deadline_us, tried: Vec::new(), current: Cell::new(0) }
+        Self {
+            shard,
+            deployment,
+            incoming,
+            body_at,
+            view,
+            task,
+            deadline_us,
+            tried: Vec::new(),
+            current: Cell::new(0),
+        }
     }
 
     /// Tries until an endpoint has content for the client.
@@ -142,7 +152,8 @@ impl<'a> Attempts<'a> {
             unreachable &= failure.kind == FailureKind::ConnectFailed;
             let again = failure.retry == Retry::OtherEndpoint
                 && (retry.on_timeout || failure.kind != FailureKind::UpstreamTimeout);
-            let repeats = failure.status >= 500 && !unreachable && failure.kind != FailureKind::UpstreamTimeout;
+            let repeats =
+                failure.status >= 500 && !unreachable && failure.kind != FailureKind::UpstreamTimeout;
             last = Some(failure);
             if !again {
                 break;
@@ -185,7 +196,8 @@ impl<'a> Attempts<'a> {
     /// The failure to tell when no attempt is left.
     fn verdict(&self, last: Option<Failure>, unreachable: bool) -> Failure {
         let registry = &self.shard.world.registry;
-        let retry_after = u32::try_from(self.shard.world.config.health.interval.as_secs()).unwrap_or(5).clamp(1, 5);
+        let retry_after =
+            u32::try_from(self.shard.world.config.health.interval.as_secs()).unwrap_or(5).clamp(1, 5);
         match last {
             Some(failure) if !unreachable || !self.is_exhausted() => failure,
             None if self.deployment.all_full(registry, self.task) => {
@@ -251,7 +263,9 @@ impl<'a> Attempts<'a> {
                 Ok(upstream)
             }
             Ok(Err(error)) => Err(Some(failed(&describe(&error)))),
-            Err(Some(failure)) if failure.kind == FailureKind::ConnectFailed => Err(Some(failed(&failure.message))),
+            Err(Some(failure)) if failure.kind == FailureKind::ConnectFailed => {
+                Err(Some(failed(&failure.message)))
+            }
             Err(exit) => Err(exit),
         }
     }
@@ -297,7 +311,12 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    async fn send(&self, client: &mut Client, candidate: &Candidate, upstream: &mut Upstream) -> Result<(), Exit> {
+    async fn send(
+        &self,
+        client: &mut Client,
+        candidate: &Candidate,
+        upstream: &mut Upstream,
+    ) -> Result<(), Exit> {
         let endpoint = self.endpoint(candidate);
         let original = self.incoming.buffer.get(self.body_at..).unwrap_or_default();
         let mut body = self.shard.buffers.large();
@@ -383,7 +402,9 @@ impl<'a> Attempts<'a> {
                 *buffer = back;
                 match result {
                     Ok(n) if n > 0 => {}
-                    Ok(_) if buffer.is_empty() => return Err(Some(lost(reused, &io::ErrorKind::UnexpectedEof.into()))),
+                    Ok(_) if buffer.is_empty() => {
+                        return Err(Some(lost(reused, &io::ErrorKind::UnexpectedEof.into())));
+                    }
                     Ok(_) => return Err(Some(broken("closed the connection inside an answer's head"))),
                     Err(error) => return Err(Some(lost(reused, &error))),
                 }
@@ -405,7 +426,8 @@ impl<'a> Attempts<'a> {
         if head.status < 400 {
             return Ok(broken("answered with a redirect, which is not followed"));
         }
-        let (buffer, start) = self.read_all(client, upstream, buffer, head, reader, ERROR_BYTES_MAX, None).await?;
+        let (buffer, start) =
+            self.read_all(client, upstream, buffer, head, reader, ERROR_BYTES_MAX, None).await?;
         let failure = Failure::of_upstream(head.status, buffer.get(start..).unwrap_or_default(), retry_after);
         self.shard.buffers.give(buffer);
         Ok(failure)
@@ -421,13 +443,22 @@ impl<'a> Attempts<'a> {
         head: &Response,
         reader: Reader,
     ) -> Result<Content, Exit> {
-        let bytes_max = usize::try_from(self.shard.world.config.server.answer_bytes_max.0).unwrap_or(usize::MAX);
-        let (buffer, start) = self.read_all(client, upstream, buffer, head, reader, bytes_max, Some(held)).await?;
+        let bytes_max =
+            usize::try_from(self.shard.world.config.server.answer_bytes_max.0).unwrap_or(usize::MAX);
+        let (buffer, start) =
+            self.read_all(client, upstream, buffer, head, reader, bytes_max, Some(held)).await?;
         let body = buffer.get(start..).unwrap_or_default();
         if self.task == Task::Other && Answer::read(body, self.task).is_err() {
-            return Ok(Content::Whole { buffer, start, answer: Answer::default(), model: Vec::new(), base64: false });
+            return Ok(Content::Whole {
+                buffer,
+                start,
+                answer: Answer::default(),
+                model: Vec::new(),
+                base64: false,
+            });
         }
-        let answer = Answer::read(body, self.task).map_err(|_| Some(broken("sent an answer that is not JSON")))?;
+        let answer =
+            Answer::read(body, self.task).map_err(|_| Some(broken("sent an answer that is not JSON")))?;
         let model = json::quoted(self.answer_name());
         Ok(Content::Whole { buffer, start, answer, model, base64: self.view.wants_base64 })
     }
@@ -449,7 +480,10 @@ impl<'a> Attempts<'a> {
         loop {
             end = reader.decode(&mut buffer, end).map_err(|error| Some(broken_body(error)))?;
             if end - start > bytes_max {
-                return Err(Some(Failure { retry: Retry::Never, ..broken("sent an answer larger than the limit") }));
+                return Err(Some(Failure {
+                    retry: Retry::Never,
+                    ..broken("sent an answer larger than the limit")
+                }));
             }
             if reader.done() {
                 break;
@@ -457,7 +491,13 @@ impl<'a> Attempts<'a> {
             if buffer.len() == buffer.capacity() {
                 buffer.reserve(buffer.len());
                 if held.as_mut().is_some_and(|held| !held.raise_to(buffer.capacity())) {
-                    return Err(Some(Failure::new(FailureKind::BufferFull, "The gateway holds too many large answers now.").after(1)));
+                    return Err(Some(
+                        Failure::new(
+                            FailureKind::BufferFull,
+                            "The gateway holds too many large answers now.",
+                        )
+                        .after(1),
+                    ));
                 }
             }
             let limit = self.shard.world.config.timeouts.idle;
@@ -492,19 +532,28 @@ impl<'a> Attempts<'a> {
         let mut from = head.head_bytes;
         loop {
             let input = buffer.get(from..).unwrap_or_default();
-            let used = reader.feed(input, |data| stream.push(data, &mut out)).map_err(|error| Some(fed(error)))?;
+            let used =
+                reader.feed(input, |data| stream.push(data, &mut out)).map_err(|error| Some(fed(error)))?;
             let stray = used < input.len();
             if reader.done() {
                 stream.finish(&mut out).map_err(Some)?;
             }
             if reader.done() || stream.events() > 0 {
                 let keep_alive = head.keep_alive && !stray;
-                return Ok(Content::Stream { upstream, buffer, out, reader, stream: Box::new(stream), keep_alive });
+                return Ok(Content::Stream {
+                    upstream,
+                    buffer,
+                    out,
+                    reader,
+                    stream: Box::new(stream),
+                    keep_alive,
+                });
             }
             buffer.clear();
             from = 0;
             let limit = self.shard.world.config.timeouts.first_byte;
-            let (result, back) = self.limited(client, limit, Phase::FirstByte, pin!(upstream.read(buffer))).await?;
+            let (result, back) =
+                self.limited(client, limit, Phase::FirstByte, pin!(upstream.read(buffer))).await?;
             buffer = back;
             match result {
                 Ok(n) if n > 0 => {}
@@ -514,7 +563,13 @@ impl<'a> Attempts<'a> {
     }
 
     /// Runs an operation on the upstream side under a limit of its own and the exchange's deadline.
-    async fn limited<F: Future>(&self, client: &Client, limit: Duration, phase: Phase, op: Pin<&mut F>) -> Result<F::Output, Exit> {
+    async fn limited<F: Future>(
+        &self,
+        client: &Client,
+        limit: Duration,
+        phase: Phase,
+        op: Pin<&mut F>,
+    ) -> Result<F::Output, Exit> {
         self.shard.limited(client, limit, self.deadline_us, op).await.map_err(|stopped| match stopped {
             Stopped::Gone => None,
             Stopped::Total => Some(deadline_exceeded()),
@@ -566,11 +621,17 @@ pub fn deadline_exceeded() -> Failure {
 pub fn timed_out(phase: Phase, limit: Duration) -> Failure {
     match phase {
         Phase::Connect => Failure::new(FailureKind::ConnectFailed, format!("no connection within {limit:?}")),
-        Phase::Send => Failure::new(FailureKind::UpstreamTimeout, format!("The endpoint took no request within {limit:?}.")),
-        Phase::FirstByte => {
-            Failure::new(FailureKind::UpstreamTimeout, format!("The endpoint did not answer within {limit:?}."))
+        Phase::Send => Failure::new(
+            FailureKind::UpstreamTimeout,
+            format!("The endpoint took no request within {limit:?}."),
+        ),
+        Phase::FirstByte => Failure::new(
+            FailureKind::UpstreamTimeout,
+            format!("The endpoint did not answer within {limit:?}."),
+        ),
+        Phase::Idle => {
+            Failure::new(FailureKind::UpstreamTimeout, format!("The endpoint fell silent for {limit:?}."))
         }
-        Phase::Idle => Failure::new(FailureKind::UpstreamTimeout, format!("The endpoint fell silent for {limit:?}.")),
     }
 }
 

@@ -103,7 +103,10 @@ async fn serve_model(
         return Err(Some(Failure::new(FailureKind::Draining, "The gateway is shutting down.").after(1)));
     }
     let _permit = shard.world.permit().ok_or_else(|| {
-        Some(Failure::new(FailureKind::TooManyRequests, "The gateway is at its limit of concurrent requests.").after(1))
+        Some(
+            Failure::new(FailureKind::TooManyRequests, "The gateway is at its limit of concurrent requests.")
+                .after(1),
+        )
     })?;
     let deadline_us = deadline(shard, incoming.since_us, view.timeout_s);
     let mut attempts = Attempts::new(shard, &deployment, incoming, body_at, &view, task, deadline_us);
@@ -112,13 +115,23 @@ async fn serve_model(
 }
 
 /// Tells the client of a failure, if no byte of an answer has gone out.
-async fn tell(shard: &Shard, client: &mut Client, manner: &Manner, failure: &Failure, record: &mut Record) -> After {
+async fn tell(
+    shard: &Shard,
+    client: &mut Client,
+    manner: &Manner,
+    failure: &Failure,
+    record: &mut Record,
+) -> After {
     record.status = failure.status;
     record.failed(failure);
     // What breaks framing, or leaves a body unread, ends the connection.
     let unread = matches!(
         failure.kind,
-        FailureKind::Http | FailureKind::BodyTooLarge | FailureKind::BodyTimeout | FailureKind::LengthRequired | FailureKind::BufferFull
+        FailureKind::Http
+            | FailureKind::BodyTooLarge
+            | FailureKind::BodyTimeout
+            | FailureKind::LengthRequired
+            | FailureKind::BufferFull
     );
     let manner = Manner { keep_alive: manner.keep_alive && !unread, ..manner.clone() };
     let fields = record.attempt_fields(shard, &manner.request_id);
@@ -143,7 +156,8 @@ fn bad_body(error: crate::api::BodyError) -> Exit {
 
 /// The words before the name are LiteLLM's: clients look for them.
 fn unknown_model(model: &str) -> Failure {
-    let text = format!("Invalid model name passed in model={model}. Call `/v1/models` to view available models.");
+    let text =
+        format!("Invalid model name passed in model={model}. Call `/v1/models` to view available models.");
     Failure::new(FailureKind::UnknownModel, text).at("model")
 }
 

@@ -67,7 +67,9 @@ async fn wait(shard: &Shard, client: &mut Client, first: bool) -> Result<(), NoR
         match client.idle().await {
             Ok(true) => return Ok(()),
             Ok(false) => return Err(NoRequest::Quiet),
-            Err(_) if shard.clock.now_us() >= end_us || shard.world.is_draining() => return Err(NoRequest::Quiet),
+            Err(_) if shard.clock.now_us() >= end_us || shard.world.is_draining() => {
+                return Err(NoRequest::Quiet);
+            }
             Err(_) => {
                 client.park();
                 client.timer().set_idle(end_us);
@@ -114,7 +116,10 @@ pub async fn read_body(
             Ok(n) if n > 0 => {}
             Ok(_) | Err(Stop::ClientGone) => return Err(None),
             Err(Stop::Deadline) => {
-                return Err(Some(Failure::new(FailureKind::BodyTimeout, "The request body did not come in time.")));
+                return Err(Some(Failure::new(
+                    FailureKind::BodyTimeout,
+                    "The request body did not come in time.",
+                )));
             }
         }
     }
@@ -155,24 +160,36 @@ impl Body {
 
 /// Makes room for the next read: as much as the body still needs, at most doubling, so that a client cannot make
 /// us hold memory for bytes it has only announced.
-fn grow(buffer: &mut Vec<u8>, body: &Body, head: usize, held: &mut Reservation) -> Result<(), Option<Failure>> {
+fn grow(
+    buffer: &mut Vec<u8>,
+    body: &Body,
+    head: usize,
+    held: &mut Reservation,
+) -> Result<(), Option<Failure>> {
     if buffer.len() < buffer.capacity() {
         return Ok(());
     }
     let needed = match body.framing {
-        Framing::Length(length) => (head + usize::try_from(length).unwrap_or(usize::MAX)).saturating_sub(buffer.len()),
+        Framing::Length(length) => {
+            (head + usize::try_from(length).unwrap_or(usize::MAX)).saturating_sub(buffer.len())
+        }
         _ => usize::MAX,
     };
     buffer.reserve_exact(needed.clamp(1024, buffer.len().max(16 * 1024)));
     if held.raise_to(buffer.capacity()) {
         Ok(())
     } else {
-        Err(Some(Failure::new(FailureKind::BufferFull, "The gateway holds too many large bodies now.").after(1)))
+        Err(Some(
+            Failure::new(FailureKind::BufferFull, "The gateway holds too many large bodies now.").after(1),
+        ))
     }
 }
 
 fn too_large(bytes_max: u64) -> Failure {
-    Failure::new(FailureKind::BodyTooLarge, format!("The body of the message is larger than {bytes_max} bytes."))
+    Failure::new(
+        FailureKind::BodyTooLarge,
+        format!("The body of the message is larger than {bytes_max} bytes."),
+    )
 }
 
 /// Microseconds of a duration.

@@ -36,14 +36,20 @@ pub struct Local {
 ///
 /// # Errors
 /// 404 for an unknown model; `None` when the client left while endpoints were asked.
-pub async fn answer(shard: &Rc<Shard>, client: &Client, incoming: &Incoming, manner: &Manner) -> Result<Local, Exit> {
+pub async fn answer(
+    shard: &Rc<Shard>,
+    client: &Client,
+    incoming: &Incoming,
+    manner: &Manner,
+) -> Result<Local, Exit> {
     let (buffer, request) = (&incoming.buffer, &incoming.request);
     let Ok(route) = route::find(request.method, request.path.text(buffer)) else {
         return Err(Some(Failure::new(FailureKind::UnknownPath, "Not Found")));
     };
     let catalog = shard.catalog();
     let registry = &shard.world.registry;
-    let json = |status: u16, value: &Value| local(shard, manner, status, JSON, "", value.to_string().as_bytes());
+    let json =
+        |status: u16, value: &Value| local(shard, manner, status, JSON, "", value.to_string().as_bytes());
     Ok(match route {
         Route::Models => json(200, &models::list(&catalog, created(shard))),
         Route::ModelById(id) => {
@@ -59,7 +65,9 @@ pub async fn answer(shard: &Rc<Shard>, client: &Client, incoming: &Incoming, man
         Route::ModelGroupInfo => json(200, &models::group_info(&catalog, registry)),
         Route::Health => json(200, &models::health(&catalog, registry)),
         Route::Liveness => local(shard, manner, 200, JSON, "", b"\"I'm alive!\""),
-        Route::Readiness if shard.world.is_draining() => json(503, &json!({"status": "draining", "db": "Not connected"})),
+        Route::Readiness if shard.world.is_draining() => {
+            json(503, &json!({"status": "draining", "db": "Not connected"}))
+        }
         Route::Readiness => json(200, &json!({"status": "healthy", "db": "Not connected"})),
         Route::Metrics => {
             let place = format!("location: http://{}/metrics\r\n", shard.world.config.server.admin_listen);
@@ -70,7 +78,9 @@ pub async fn answer(shard: &Rc<Shard>, client: &Client, incoming: &Incoming, man
         Route::Version => json(200, &json!({"version": version(shard)})),
         Route::Root => local(shard, manner, 200, "text/plain; charset=utf-8", "", b"Ollama is running"),
         Route::Options => local(shard, manner, 204, JSON, &cors(incoming), b""),
-        Route::Model(_) => return Err(Some(Failure::new(FailureKind::Internal, "A model's route came here."))),
+        Route::Model(_) => {
+            return Err(Some(Failure::new(FailureKind::Internal, "A model's route came here.")));
+        }
     })
 }
 
@@ -100,7 +110,8 @@ fn created(shard: &Shard) -> u64 {
 /// The oldest version among the endpoints: what all of them can do.
 fn version(shard: &Shard) -> String {
     let versions = shard.world.registry.iter().filter_map(|endpoint| endpoint.facts()?.version.clone());
-    let number = |text: &String| text.split('.').map(|part| part.parse::<u32>().unwrap_or(0)).collect::<Vec<_>>();
+    let number =
+        |text: &String| text.split('.').map(|part| part.parse::<u32>().unwrap_or(0)).collect::<Vec<_>>();
     versions.min_by_key(number).unwrap_or_else(|| "0.0.0".to_owned())
 }
 
@@ -127,7 +138,8 @@ async fn loaded(shard: &Rc<Shard>, client: &Client) -> Result<Value, Exit> {
 async fn ask(endpoint: &EndpointState) -> Option<Vec<Value>> {
     let path = format!("{}/api/ps", endpoint.config.url.path);
     let key = endpoint.config.api_key.as_ref().map(crate::config::Secret::expose);
-    let target = fetch::Target { address: endpoint.address(0)?, authority: &endpoint.authority, path: &path, key };
+    let target =
+        fetch::Target { address: endpoint.address(0)?, authority: &endpoint.authority, path: &path, key };
     let (status, body) = fetch::get(target, ASK_BYTES_MAX).await.ok().filter(|(status, _)| *status == 200)?;
     let value: Value = serde_json::from_slice(&body).ok().filter(|_| status == 200)?;
     value.get("models").and_then(Value::as_array).cloned()

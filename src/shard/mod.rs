@@ -59,7 +59,8 @@ impl Shard {
         let server = &world.config.server;
         let pool = || RefCell::new(Pool::new(server.upstream_idle_max, server.upstream_keep_alive));
         let head = usize::try_from(server.head_bytes_max.0).unwrap_or(usize::MAX);
-        let headers = server.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<String>();
+        let headers =
+            server.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<String>();
         Self {
             index,
             clock: Clock::start(),

@@ -6,12 +6,12 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use super::Shard;
 use super::access::Record;
 use super::attempt::{Phase, Stopped, deadline_exceeded, timed_out};
 use super::exchange::Exit;
 use super::reply::{self, Manner};
 use super::serve::After;
-use super::Shard;
 use crate::api::{Answer, Dialect, Failure, FailureKind, Stream};
 use crate::net::{Client, Upstream};
 use crate::registry::InFlight;
@@ -72,7 +72,15 @@ impl Answered {
     /// An answer without content yet.
     #[must_use]
     pub fn new(status: u16, content_type: Vec<u8>, passed: Vec<u8>, endpoint_lines: Arc<[u8]>) -> Self {
-        Self { status, content_type, content: Content::None, passed, endpoint_lines, endpoint: 0, in_flight: None }
+        Self {
+            status,
+            content_type,
+            content: Content::None,
+            passed,
+            endpoint_lines,
+            endpoint: 0,
+            in_flight: None,
+        }
     }
 
     /// Holds the endpoint's slot until the answer is over.
@@ -121,9 +129,22 @@ pub async fn answer(
         }
         Content::Stream { upstream, buffer, out, reader, stream, keep_alive } => {
             head.extend_from_slice(b"cache-control: no-cache\r\nx-accel-buffering: no\r\n");
-            head.extend_from_slice(if manner.http11 { b"transfer-encoding: chunked\r\n\r\n" } else { b"\r\n" });
-            let mut relay =
-                Relay { shard, manner, upstream, buffer, reader, stream, keep_alive, deadline_us, last_us: 0 };
+            head.extend_from_slice(if manner.http11 {
+                b"transfer-encoding: chunked\r\n\r\n"
+            } else {
+                b"\r\n"
+            });
+            let mut relay = Relay {
+                shard,
+                manner,
+                upstream,
+                buffer,
+                reader,
+                stream,
+                keep_alive,
+                deadline_us,
+                last_us: 0,
+            };
             let result = relay.run(client, head, out, record).await;
             record.usage(relay.stream.usage());
             let Relay { upstream, buffer, reader, keep_alive, .. } = relay;
@@ -178,7 +199,13 @@ struct Relay<'a> {
 }
 
 impl Relay<'_> {
-    async fn run(&mut self, client: &mut Client, head: Vec<u8>, first: Vec<u8>, record: &mut Record) -> Result<After, Exit> {
+    async fn run(
+        &mut self,
+        client: &mut Client,
+        head: Vec<u8>,
+        first: Vec<u8>,
+        record: &mut Record,
+    ) -> Result<After, Exit> {
         let mut wire = head;
         self.frame(&first, &mut wire);
         self.shard.buffers.give(first);
@@ -222,7 +249,8 @@ impl Relay<'_> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         let limit = self.shard.world.config.timeouts.idle;
-        let reading = self.shard.limited(client, limit, self.deadline_us, pin!(self.upstream.read(buffer))).await;
+        let reading =
+            self.shard.limited(client, limit, self.deadline_us, pin!(self.upstream.read(buffer))).await;
         let (result, buffer) = reading.map_err(|stopped| match stopped {
             Stopped::Gone => None,
             Stopped::Limit => Some(timed_out(Phase::Idle, limit)),

@@ -28,9 +28,12 @@ impl Manner {
     #[must_use]
     pub fn of(shard: &Shard, incoming: &Incoming) -> Self {
         let (buffer, request) = (&incoming.buffer, &incoming.request);
-        let given = request.field(buffer, Name::RequestId).filter(|id| id.len() <= 128 && id.iter().all(u8::is_ascii_graphic));
+        let given = request
+            .field(buffer, Name::RequestId)
+            .filter(|id| id.len() <= 128 && id.iter().all(u8::is_ascii_graphic));
         Self {
-            request_id: given.map_or_else(|| request_id(shard), |id| String::from_utf8_lossy(id).into_owned()),
+            request_id: given
+                .map_or_else(|| request_id(shard), |id| String::from_utf8_lossy(id).into_owned()),
             dialect: crate::route::dialect(request.path.text(buffer)),
             keep_alive: request.keep_alive && !shard.world.is_draining(),
             http11: request.http11,
@@ -43,7 +46,14 @@ impl Manner {
     #[must_use]
     pub fn of_nothing(shard: &Shard) -> Self {
         let dialect = Dialect::Openai;
-        Self { request_id: request_id(shard), dialect, keep_alive: false, http11: true, head_only: false, cors: false }
+        Self {
+            request_id: request_id(shard),
+            dialect,
+            keep_alive: false,
+            http11: true,
+            head_only: false,
+            cors: false,
+        }
     }
 
     /// Appends the status line and the fields of every answer; the caller goes on with its own fields, framing and
@@ -64,14 +74,23 @@ impl Manner {
             out.extend_from_slice(b"connection: keep-alive\r\n");
         }
         if self.cors {
-            out.extend_from_slice(b"access-control-allow-origin: *\r\naccess-control-expose-headers: *\r\nvary: Origin\r\n");
+            out.extend_from_slice(
+                b"access-control-allow-origin: *\r\naccess-control-expose-headers: *\r\nvary: Origin\r\n",
+            );
         }
         out.extend_from_slice(&shard.headers);
     }
 
     /// A whole answer of ours.
     #[must_use]
-    pub fn whole(&self, shard: &Shard, status: u16, content_type: &str, fields: &str, body: &[u8]) -> Vec<u8> {
+    pub fn whole(
+        &self,
+        shard: &Shard,
+        status: u16,
+        content_type: &str,
+        fields: &str,
+        body: &[u8],
+    ) -> Vec<u8> {
         let mut out = Vec::with_capacity(512 + body.len());
         self.begin(shard, status, &mut out);
         out.extend_from_slice(fields.as_bytes());

@@ -90,9 +90,12 @@ fn connection(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr) {
     let open = Open::new(shard, seat);
     let timer = shard.timers.add();
     let buffers = Rc::clone(&shard.buffers);
-    task::spawn(&shard.tasks, client::run(stream, peer, timer, buffers, async move |client| {
-        requests(&open.shard, client).await;
-    }));
+    task::spawn(
+        &shard.tasks,
+        client::run(stream, peer, timer, buffers, async move |client| {
+            requests(&open.shard, client).await;
+        }),
+    );
 }
 
 /// Counts a connection while it lives.
@@ -123,11 +126,13 @@ async fn requests(shard: &Rc<Shard>, mut client: Client) {
             Ok(incoming) => one(shard, &mut client, incoming).await,
             Err(NoRequest::Quiet) => return,
             Err(NoRequest::Refused(error)) => {
-                let failure = Failure { status: error.status(), ..Failure::new(FailureKind::Http, error.message()) };
+                let failure =
+                    Failure { status: error.status(), ..Failure::new(FailureKind::Http, error.message()) };
                 refuse(shard, &mut client, &failure).await
             }
             Err(NoRequest::TimedOut) => {
-                let failure = Failure::new(FailureKind::BodyTimeout, "The request headers did not come in time.");
+                let failure =
+                    Failure::new(FailureKind::BodyTimeout, "The request headers did not come in time.");
                 refuse(shard, &mut client, &failure).await
             }
         };

@@ -7,13 +7,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bounds of times an exchange takes, in microseconds: LiteLLM's buckets.
 pub const EXCHANGE_US: [u64; 17] = [
-    5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000, 30_000_000,
-    60_000_000, 120_000_000, 300_000_000, 420_000_000, 600_000_000,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    120_000_000,
+    300_000_000,
+    420_000_000,
+    600_000_000,
 ];
 
 /// Bounds of our own share of an exchange, and of gaps between events, in microseconds.
 pub const SHORT_US: [u64; 17] = [
-    5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000,
+    5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
+    5_000_000,
 ];
 
 /// Bounds in a histogram; the bucket beyond the last is the eighteenth.
@@ -101,7 +117,10 @@ mod tests {
         }
         let mut reading = Reading::new(&SHORT_US);
         histogram.add_to(&mut reading);
-        assert_eq!((reading.counts[0], reading.counts[1], reading.counts[16], reading.counts[17]), (2, 1, 1, 1));
+        assert_eq!(
+            (reading.counts[0], reading.counts[1], reading.counts[16], reading.counts[17]),
+            (2, 1, 1, 1)
+        );
         assert_eq!(reading.total(), 5);
         assert_eq!(reading.cumulative().last(), Some((None, 5)));
         assert_eq!(reading.sum_us, 10_000_012);

@@ -26,7 +26,12 @@ impl Log {
     /// An empty queue.
     #[must_use]
     pub fn new(level: Level, access: &Access) -> Self {
-        Self { level, access: *access != Access::Off, queue: ArrayQueue::new(QUEUE), dropped: AtomicU64::new(0) }
+        Self {
+            level,
+            access: *access != Access::Off,
+            queue: ArrayQueue::new(QUEUE),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     /// Notes an event of the process.
@@ -97,7 +102,8 @@ impl Sink {
             target.push(b'\n');
         }
         let told = to_stderr.is_empty() || std::io::stderr().write_all(&to_stderr).is_ok();
-        let kept = self.file.as_mut().is_none_or(|file| to_file.is_empty() || file.write_all(&to_file).is_ok());
+        let kept =
+            self.file.as_mut().is_none_or(|file| to_file.is_empty() || file.write_all(&to_file).is_ok());
         told && kept
     }
 }

@@ -148,7 +148,9 @@ impl ModelMetrics {
     /// Counts an answer.
     pub fn status(&self, status: u16) {
         let last = STATUSES.len() - 1;
-        let known = STATUSES.iter().position(|&known| known == status || (known == 200 && (200..400).contains(&status)));
+        let known = STATUSES
+            .iter()
+            .position(|&known| known == status || (known == 200 && (200..400).contains(&status)));
         self.by_status[known.unwrap_or(last)].add(1);
     }
 }
@@ -227,7 +229,9 @@ impl ShardMetrics {
 
     /// Counts an answer that came from no model.
     pub fn local(&self, status: u16) {
-        let known = STATUSES.iter().position(|&known| known == status || (known == 200 && (200..400).contains(&status)));
+        let known = STATUSES
+            .iter()
+            .position(|&known| known == status || (known == 200 && (200..400).contains(&status)));
         self.local_by_status[known.unwrap_or(STATUSES.len() - 1)].add(1);
     }
 }

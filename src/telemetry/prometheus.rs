@@ -46,7 +46,12 @@ struct Model {
 
 impl Model {
     fn errors(&self) -> u64 {
-        STATUSES.iter().zip(&self.by_status).filter(|(status, _)| **status != 200).map(|(_, count)| count).sum()
+        STATUSES
+            .iter()
+            .zip(&self.by_status)
+            .filter(|(status, _)| **status != 200)
+            .map(|(_, count)| count)
+            .sum()
     }
 
     fn total(&self) -> u64 {
@@ -109,10 +114,20 @@ impl Page<'_> {
 
     /// Our own families of models.
     fn own(&mut self, models: &[Model]) {
-        self.family("corelane_requests_total", "counter", "Answers of models by status; a broken stream counts as 502.");
+        self.family(
+            "corelane_requests_total",
+            "counter",
+            "Answers of models by status; a broken stream counts as 502.",
+        );
         for model in models {
-            for (status, count) in STATUSES.iter().zip(&model.by_status).filter(|(s, n)| **n > 0 || **s == 200) {
-                self.line("corelane_requests_total", &[("model", &model.name), ("status", &word(*status))], *count);
+            for (status, count) in
+                STATUSES.iter().zip(&model.by_status).filter(|(s, n)| **n > 0 || **s == 200)
+            {
+                self.line(
+                    "corelane_requests_total",
+                    &[("model", &model.name), ("status", &word(*status))],
+                    *count,
+                );
             }
         }
         self.family("corelane_tokens_total", "counter", "Tokens by direction, as endpoints counted them.");
@@ -121,11 +136,30 @@ impl Page<'_> {
                 self.line("corelane_tokens_total", &[("model", &model.name), ("type", direction)], count);
             }
         }
-        self.histograms(models, "corelane_request_duration_seconds", "First byte of the request to last of the answer.", |m| &m.duration);
-        self.histograms(models, "corelane_first_token_seconds", "Request complete to first content, streams only.", |m| &m.first_token);
-        self.histograms(models, "corelane_upstream_duration_seconds", "Time spent on endpoints.", |m| &m.upstream);
-        self.histograms(models, "corelane_chunk_gap_seconds", "Time between two reads of a stream.", |m| &m.gap);
-        self.histograms(models, "corelane_overhead_seconds", "The gateway's own share of an exchange.", |m| &m.overhead);
+        self.histograms(
+            models,
+            "corelane_request_duration_seconds",
+            "First byte of the request to last of the answer.",
+            |m| &m.duration,
+        );
+        self.histograms(
+            models,
+            "corelane_first_token_seconds",
+            "Request complete to first content, streams only.",
+            |m| &m.first_token,
+        );
+        self.histograms(models, "corelane_upstream_duration_seconds", "Time spent on endpoints.", |m| {
+            &m.upstream
+        });
+        self.histograms(models, "corelane_chunk_gap_seconds", "Time between two reads of a stream.", |m| {
+            &m.gap
+        });
+        self.histograms(
+            models,
+            "corelane_overhead_seconds",
+            "The gateway's own share of an exchange.",
+            |m| &m.overhead,
+        );
     }
 
     fn endpoints(&mut self) {
@@ -137,7 +171,11 @@ impl Page<'_> {
         }
         self.family("corelane_endpoint_healthy", "gauge", "1 while an endpoint counts as healthy.");
         for (name, endpoint) in endpoints() {
-            self.line("corelane_endpoint_healthy", &[("endpoint", name)], u64::from(endpoint.health().is_up()));
+            self.line(
+                "corelane_endpoint_healthy",
+                &[("endpoint", name)],
+                u64::from(endpoint.health().is_up()),
+            );
         }
         self.family("corelane_endpoint_disabled", "gauge", "1 while an operator has taken an endpoint out.");
         for (name, endpoint) in endpoints() {
@@ -150,14 +188,34 @@ impl Page<'_> {
         let families: [(&str, &str, &str, Pick); 12] = [
             ("corelane_client_connections", "gauge", "Client connections open now.", |m| m.connections.get()),
             ("corelane_exchanges_in_flight", "gauge", "Exchanges running now.", |m| m.exchanges.get()),
-            ("corelane_connections_accepted_total", "counter", "Client connections accepted.", |m| m.accepted.get()),
-            ("corelane_connections_handed_over_total", "counter", "Client connections given to a less loaded shard.", |m| m.handed_over.get()),
-            ("corelane_accept_exhausted_total", "counter", "Accepts that failed for want of descriptors or memory.", |m| m.exhausted.get()),
+            ("corelane_connections_accepted_total", "counter", "Client connections accepted.", |m| {
+                m.accepted.get()
+            }),
+            (
+                "corelane_connections_handed_over_total",
+                "counter",
+                "Client connections given to a less loaded shard.",
+                |m| m.handed_over.get(),
+            ),
+            (
+                "corelane_accept_exhausted_total",
+                "counter",
+                "Accepts that failed for want of descriptors or memory.",
+                |m| m.exhausted.get(),
+            ),
             ("corelane_retries_total", "counter", "Attempts after the first.", |m| m.retries.get()),
-            ("corelane_clients_gone_total", "counter", "Clients that left during an exchange.", |m| m.clients_gone.get()),
-            ("corelane_upstream_connects_total", "counter", "Upstream connections opened.", |m| m.upstream_connects.get()),
-            ("corelane_upstream_reuses_total", "counter", "Exchanges on a warm upstream connection.", |m| m.upstream_reuses.get()),
-            ("corelane_upstream_idle_connections", "gauge", "Upstream connections idle in pools.", |m| m.upstream_idle.get()),
+            ("corelane_clients_gone_total", "counter", "Clients that left during an exchange.", |m| {
+                m.clients_gone.get()
+            }),
+            ("corelane_upstream_connects_total", "counter", "Upstream connections opened.", |m| {
+                m.upstream_connects.get()
+            }),
+            ("corelane_upstream_reuses_total", "counter", "Exchanges on a warm upstream connection.", |m| {
+                m.upstream_reuses.get()
+            }),
+            ("corelane_upstream_idle_connections", "gauge", "Upstream connections idle in pools.", |m| {
+                m.upstream_idle.get()
+            }),
             ("corelane_task_panics_total", "counter", "Tasks that ended by a panic.", |m| m.panics.get()),
             ("corelane_tasks", "gauge", "Tasks alive.", |m| m.tasks.get()),
         ];
@@ -178,7 +236,11 @@ impl Page<'_> {
             let driver = shard.driver.get().copied().unwrap_or("starting");
             self.line("corelane_driver_info", &[("shard", &index.to_string()), ("driver", driver)], 1);
         }
-        self.family("corelane_local_requests_total", "counter", "Answers that no model gave: own paths and refusals.");
+        self.family(
+            "corelane_local_requests_total",
+            "counter",
+            "Answers that no model gave: own paths and refusals.",
+        );
         for (at, status) in STATUSES.iter().enumerate() {
             let sum: u64 = world.shards.iter().map(|shard| shard.metrics.local_by_status[at].get()).sum();
             if sum > 0 || *status == 200 {
@@ -186,9 +248,24 @@ impl Page<'_> {
             }
         }
         for (name, kind, help, value) in [
-            ("corelane_buffered_bytes", "gauge", "Bytes that large bodies and answers hold.", world.buffered()),
-            ("corelane_log_lines_dropped_total", "counter", "Log lines that did not fit the queue.", world.log.dropped()),
-            ("corelane_catalog_generation", "gauge", "Grows with each change of the models served.", world.generation()),
+            (
+                "corelane_buffered_bytes",
+                "gauge",
+                "Bytes that large bodies and answers hold.",
+                world.buffered(),
+            ),
+            (
+                "corelane_log_lines_dropped_total",
+                "counter",
+                "Log lines that did not fit the queue.",
+                world.log.dropped(),
+            ),
+            (
+                "corelane_catalog_generation",
+                "gauge",
+                "Grows with each change of the models served.",
+                world.generation(),
+            ),
             ("corelane_draining", "gauge", "1 while no new work is taken.", u64::from(world.is_draining())),
         ] {
             self.family(name, kind, help);
@@ -215,7 +292,11 @@ impl Page<'_> {
             self.real("litellm_cost", &[("model", &model.name)], model.cost);
         }
         let name = "litellm_request_duration_seconds";
-        self.family(name, "histogram", "Duration of requests; also as bare samples for queries that name no bucket.");
+        self.family(
+            name,
+            "histogram",
+            "Duration of requests; also as bare samples for queries that name no bucket.",
+        );
         for model in models {
             self.histogram(name, &[("model", &model.name)], &model.duration);
         }
@@ -244,9 +325,15 @@ impl Page<'_> {
             self.real("litellm_spend_metric_total", &labels(model), model.cost);
         }
         for (name, help, pick) in [
-            ("litellm_request_total_latency_metric", "Duration of requests.", (|m| &m.duration) as fn(&Model) -> &Reading),
+            (
+                "litellm_request_total_latency_metric",
+                "Duration of requests.",
+                (|m| &m.duration) as fn(&Model) -> &Reading,
+            ),
             ("litellm_llm_api_latency_metric", "Time spent on endpoints.", |m| &m.upstream),
-            ("litellm_llm_api_time_to_first_token_metric", "Time to first token of streams.", |m| &m.first_token),
+            ("litellm_llm_api_time_to_first_token_metric", "Time to first token of streams.", |m| {
+                &m.first_token
+            }),
             ("litellm_overhead_latency_metric", "The gateway's own share.", |m| &m.overhead),
         ] {
             self.family(name, "histogram", help);
@@ -264,15 +351,23 @@ impl Page<'_> {
         let name = "litellm_proxy_total_requests_metric_total";
         self.family(name, "counter", "Requests by model and status code.");
         for model in models {
-            for (status, count) in STATUSES.iter().zip(&model.by_status).filter(|(s, n)| **n > 0 || **s == 200) {
+            for (status, count) in
+                STATUSES.iter().zip(&model.by_status).filter(|(s, n)| **n > 0 || **s == 200)
+            {
                 self.line(name, &[("requested_model", &model.name), ("status_code", &word(*status))], *count);
             }
         }
         let name = "litellm_proxy_failed_requests_metric_total";
         self.family(name, "counter", "Failed requests by model, exception class and status.");
         for model in models {
-            for (status, count) in STATUSES.iter().zip(&model.by_status).filter(|(s, n)| **s != 200 && (**n > 0 || **s == 500)) {
-                let labels = [("requested_model", model.name.as_str()), ("exception_class", exception(*status)), ("exception_status", &word(*status))];
+            for (status, count) in
+                STATUSES.iter().zip(&model.by_status).filter(|(s, n)| **s != 200 && (**n > 0 || **s == 500))
+            {
+                let labels = [
+                    ("requested_model", model.name.as_str()),
+                    ("exception_class", exception(*status)),
+                    ("exception_status", &word(*status)),
+                ];
                 self.line(name, &labels, *count);
             }
         }
@@ -309,7 +404,8 @@ impl Page<'_> {
                         ("requested_model", &deployment.name),
                     ];
                     let counted = models.iter().find(|model| model.slot == deployment.slot);
-                    let [success, failure] = counted.map_or([0; 2], |model| model.attempts[candidate.endpoint]);
+                    let [success, failure] =
+                        counted.map_or([0; 2], |model| model.attempts[candidate.endpoint]);
                     let value = match name {
                         "litellm_deployment_success_responses_total" => success,
                         "litellm_deployment_failure_responses_total" => failure,
@@ -401,7 +497,10 @@ fn word(status: u16) -> String {
 }
 
 fn seconds(us: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "microseconds of all exchanges stay below 2^52 for a century")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "microseconds of all exchanges stay below 2^52 for a century"
+    )]
     let us = us as f64;
     us / 1e6
 }

@@ -349,7 +349,13 @@ mod tests {
         let values: Vec<_> = found.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         assert_eq!(
             values,
-            [("a", "1"), (r#"b\""#, r#""x\\""#), ("c", r#"{"d":[1,{"e":"}"}]}"#), ("f", "null"), ("g", "-1.5e3")]
+            [
+                ("a", "1"),
+                (r#"b\""#, r#""x\\""#),
+                ("c", r#"{"d":[1,{"e":"}"}]}"#),
+                ("f", "null"),
+                ("g", "-1.5e3")
+            ]
         );
         assert!(is_whole(text.as_bytes()));
         assert_eq!(find(text.as_bytes(), b"f").unwrap().value.text(text.as_bytes()), "null");
@@ -362,7 +368,18 @@ mod tests {
             assert!(!is_whole(&text.as_bytes()[..cut]), "cut at {cut}");
             let _ = members(&text[..cut]);
         }
-        for bad in ["{]", "{\"a\"}", "{\"a\":}", "{a:1}", "{\"a\":1,}", "{,}", "[1}", "{\"a\" 1}", "", "{\"a\":1 \"b\":2}"] {
+        for bad in [
+            "{]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{a:1}",
+            "{\"a\":1,}",
+            "{,}",
+            "[1}",
+            "{\"a\" 1}",
+            "",
+            "{\"a\":1 \"b\":2}",
+        ] {
             assert!(members(bad).is_err(), "{bad}");
         }
         let deep = "[".repeat(DEPTH_MAX + 1) + &"]".repeat(DEPTH_MAX + 1);

@@ -123,8 +123,11 @@ mod tests {
     #[test]
     fn every_line_end_and_every_cut() {
         for end in ["\n", "\r\n", "\r"] {
-            let text = format!(": hi{end}{end}data: a{end}{end}event: e{end}data:b{end}data:  c{end}id: 1{end}{end}data: é{end}{end}");
-            let want = vec![None, Some(b"a".to_vec()), Some(b"b\n c".to_vec()), Some("é".as_bytes().to_vec())];
+            let text = format!(
+                ": hi{end}{end}data: a{end}{end}event: e{end}data:b{end}data:  c{end}id: 1{end}{end}data: é{end}{end}"
+            );
+            let want =
+                vec![None, Some(b"a".to_vec()), Some(b"b\n c".to_vec()), Some("é".as_bytes().to_vec())];
             assert_eq!(events(text.as_bytes()), want, "{end:?}");
             for cut in 0..text.len() {
                 let (mut kept, mut got) = (Vec::new(), Vec::new());

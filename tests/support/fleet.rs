@@ -53,7 +53,8 @@ impl Fleet {
 
 /// The configuration of a gateway in front of `addresses`.
 pub fn configuration(addresses: &[SocketAddr], server: &str, rest: &str) -> String {
-    let mut toml = format!("[server]\nlisten = [\"127.0.0.1:0\"]\nadmin_listen = \"127.0.0.1:0\"\n{server}\n");
+    let mut toml =
+        format!("[server]\nlisten = [\"127.0.0.1:0\"]\nadmin_listen = \"127.0.0.1:0\"\n{server}\n");
     if !rest.contains("[health]") {
         toml += "[health]\ninterval = \"200ms\"\ntimeout = \"1s\"\n";
     }

@@ -1,7 +1,7 @@
 //! The body of an answer, whatever frames it: fed as bytes come, or decoded in place.
 
-use super::chunked::{ChunkError, Chunked};
 use super::Framing;
+use super::chunked::{ChunkError, Chunked};
 
 /// How a body came to a bad end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,11 @@ impl Reader {
     ///
     /// # Errors
     /// The framing is broken, or the sink's own.
-    pub fn feed<E>(&mut self, input: &[u8], mut sink: impl FnMut(&[u8]) -> Result<(), E>) -> Result<usize, Fed<E>> {
+    pub fn feed<E>(
+        &mut self,
+        input: &[u8],
+        mut sink: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<usize, Fed<E>> {
         if self.framing != Framing::Chunked {
             let used = self.plain(input.len());
             sink(input.get(..used).unwrap_or_default()).map_err(Fed::Sink)?;

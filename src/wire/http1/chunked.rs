@@ -122,7 +122,9 @@ impl Chunked {
         match (self.state, byte) {
             (State::Size { digits }, _) => self.size(digits, byte),
             (State::Extension { quoted: false, .. }, b'\r') => Ok(State::SizeLf),
-            (State::Extension { length, quoted, escaped }, _) => self.extension(length, quoted, escaped, byte),
+            (State::Extension { length, quoted, escaped }, _) => {
+                self.extension(length, quoted, escaped, byte)
+            }
             (State::SizeLf, b'\n') if self.left == 0 => Ok(State::TrailerStart),
             (State::SizeLf, b'\n') => Ok(State::Data),
             (State::DataCr, b'\r') => Ok(State::DataLf),

@@ -31,7 +31,8 @@ pub fn is_host(value: &[u8]) -> bool {
         [b'[', rest @ ..] => {
             let Some(end) = memchr::memchr(b']', rest) else { return false };
             let (inside, after) = rest.split_at(end);
-            let literal = std::str::from_utf8(inside).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
+            let literal =
+                std::str::from_utf8(inside).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
             if !literal {
                 return false;
             }
@@ -60,7 +61,24 @@ fn is_name(host: &[u8]) -> bool {
 }
 
 fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+        )
 }
 
 /// A token character (RFC 9110 section 5.6.2).
@@ -77,7 +95,9 @@ mod tests {
     fn lengths_are_digits_only() {
         assert_eq!(length(b"0"), Some(0));
         assert_eq!(length(b"0042"), Some(42));
-        for bad in [&b""[..], b"+1", b"-1", b" 1", b"1 ", b"0x1", b"1,1", b"1.0", b"99999999999999999999", b"\xb2"] {
+        for bad in
+            [&b""[..], b"+1", b"-1", b" 1", b"1 ", b"0x1", b"1,1", b"1.0", b"99999999999999999999", b"\xb2"]
+        {
             assert_eq!(length(bad), None, "{bad:?}");
         }
     }
@@ -87,7 +107,10 @@ mod tests {
         for good in ["a", "a.b-c:80", "127.0.0.1:8000", "[::1]", "[::1]:8000", "a:", "xn--x_y", "a%20b"] {
             assert!(is_host(good.as_bytes()), "{good}");
         }
-        for bad in ["", ":80", "a/b", "a?b", "a#b", "u@a", "a b", "[::1", "[::1]x", "[a]", "a:8x", "a:123456", "a\\b", "a%zz", "a%2"] {
+        for bad in [
+            "", ":80", "a/b", "a?b", "a#b", "u@a", "a b", "[::1", "[::1]x", "[a]", "a:8x", "a:123456",
+            "a\\b", "a%zz", "a%2",
+        ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }
     }

@@ -10,7 +10,7 @@ pub mod limits;
 pub mod request;
 pub mod response;
 
-pub use chunked::{Chunked, ChunkError};
+pub use chunked::{ChunkError, Chunked};
 pub use limits::Limits;
 pub use request::{Method, Request, RequestError};
 pub use response::{Response, ResponseError};

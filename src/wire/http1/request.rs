@@ -5,9 +5,9 @@
 //! [`Request::parse`] then reads the complete head once. Sources: RFC 9110, RFC 9112 and the finds listed in
 //! `docs/framing.md`; where the RFC leaves a choice between reading and refusing, it refuses.
 
+use super::Framing;
 use super::field::{self, has_token};
 use super::limits::{FIELDS_MAX, Limits};
-use super::Framing;
 use crate::wire::Span;
 
 /// The rule that a request head broke.
@@ -68,7 +68,9 @@ impl RequestError {
             Self::TooLarge => "The request headers are too large.",
             Self::Host => "The Host header is missing, repeated or malformed.",
             Self::Length => "The Content-Length header is repeated or malformed.",
-            Self::Framing => "Content-Length and Transfer-Encoding contradict each other or the HTTP version.",
+            Self::Framing => {
+                "Content-Length and Transfer-Encoding contradict each other or the HTTP version."
+            }
             Self::Coding => "The transfer coding is not supported; use chunked.",
             Self::Method => "The request method is not supported.",
             Self::Expect => "The expectation is not supported.",
@@ -137,7 +139,9 @@ fn kept(name: &str) -> Option<Name> {
         12 => is("content-type", Name::ContentType).or_else(|| is("x-request-id", Name::RequestId)),
         14 => is("anthropic-beta", Name::AnthropicBeta),
         15 => is("x-forwarded-for", Name::ForwardedFor),
-        17 => is("anthropic-version", Name::AnthropicVersion).or_else(|| is("x-litellm-timeout", Name::Timeout)),
+        17 => {
+            is("anthropic-version", Name::AnthropicVersion).or_else(|| is("x-litellm-timeout", Name::Timeout))
+        }
         30 => is("access-control-request-headers", Name::CorsHeaders),
         _ => None,
     }
@@ -187,7 +191,8 @@ impl Request {
     pub fn parse(buffer: &[u8], limits: &Limits) -> Result<Self, RequestError> {
         let mut table = [const { std::mem::MaybeUninit::uninit() }; FIELDS_MAX];
         let mut head = httparse::Request::new(&mut []);
-        let parsed = httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut head, buffer, &mut table);
+        let parsed = httparse::ParserConfig::default()
+            .parse_request_with_uninit_headers(&mut head, buffer, &mut table);
         let head_bytes = match parsed {
             Ok(httparse::Status::Complete(n)) => n,
             Ok(httparse::Status::Partial) => return Err(RequestError::Line),
@@ -273,10 +278,15 @@ impl Gathered {
             return Ok(());
         }
         let mut members = field::list(value);
-        let tokens = members.all(|member| !member.is_empty() && member.iter().all(|&b| field::is_token_byte(b)));
+        let tokens =
+            members.all(|member| !member.is_empty() && member.iter().all(|&b| field::is_token_byte(b)));
         let chunked = field::list(value).filter(|member| member.eq_ignore_ascii_case(b"chunked")).count();
         let last = field::list(value).last().is_some_and(|member| member.eq_ignore_ascii_case(b"chunked"));
-        if tokens && chunked <= 1 && (chunked == 0 || last) { Err(RequestError::Coding) } else { Err(RequestError::Framing) }
+        if tokens && chunked <= 1 && (chunked == 0 || last) {
+            Err(RequestError::Coding)
+        } else {
+            Err(RequestError::Framing)
+        }
     }
 
     fn framing(&self, http11: bool) -> Result<Framing, RequestError> {
@@ -300,11 +310,16 @@ fn refuse(error: httparse::Error, buffer: &[u8]) -> RequestError {
         httparse::Error::TooManyHeaders => RequestError::TooLarge,
         httparse::Error::Version => {
             let start = if buffer.starts_with(b"\r\n") { 2 } else { 0 };
-            let line = buffer.get(start..).and_then(|rest| rest.split(|&byte| byte == b'\r').next()).unwrap_or_default();
+            let line = buffer
+                .get(start..)
+                .and_then(|rest| rest.split(|&byte| byte == b'\r').next())
+                .unwrap_or_default();
             let version = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
             match version {
                 b"HTTP/1.1" | b"HTTP/1.0" => RequestError::Line, // a space too many before it
-                [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+                [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+                    if major.is_ascii_digit() && minor.is_ascii_digit() =>
+                {
                     RequestError::Version
                 }
                 _ => RequestError::Line,
@@ -317,7 +332,12 @@ fn refuse(error: httparse::Error, buffer: &[u8]) -> RequestError {
 
 /// Path and query of a target in origin form, absolute form (whose authority is checked and dropped, RFC 9112
 /// section 3.2.2) or, for OPTIONS, `*`.
-fn target(buffer: &[u8], target: &str, method: Method, limits: &Limits) -> Result<(Span, Span), RequestError> {
+fn target(
+    buffer: &[u8],
+    target: &str,
+    method: Method,
+    limits: &Limits,
+) -> Result<(Span, Span), RequestError> {
     let bytes = target.as_bytes();
     if bytes.len() > limits.target {
         return Err(RequestError::TargetTooLong);

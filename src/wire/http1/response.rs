@@ -1,8 +1,8 @@
 //! The head of an endpoint's answer, read as strictly as a client's request.
 
+use super::Framing;
 use super::field::{self, has_token};
 use super::limits::{FIELDS_MAX, Limits};
-use super::Framing;
 use crate::wire::Span;
 
 /// The rule that an answer broke.
@@ -53,7 +53,10 @@ fn is_dropped(name: &str) -> bool {
         17 => any(&["x-accel-buffering"]),
         18 => any(&["proxy-authenticate"]),
         19 => any(&["proxy-authorization"]),
-        _ => name.len() > 20 && name.get(..21).is_some_and(|start| start.eq_ignore_ascii_case("access-control-allow-")),
+        _ => {
+            name.len() > 20
+                && name.get(..21).is_some_and(|start| start.eq_ignore_ascii_case("access-control-allow-"))
+        }
     }
 }
 
@@ -65,10 +68,13 @@ impl Response {
     pub fn parse(buffer: &[u8], limits: &Limits) -> Result<Option<Self>, ResponseError> {
         let mut table = [const { std::mem::MaybeUninit::uninit() }; FIELDS_MAX];
         let mut head = httparse::Response::new(&mut []);
-        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, buffer, &mut table);
+        let parsed = httparse::ParserConfig::default()
+            .parse_response_with_uninit_headers(&mut head, buffer, &mut table);
         let head_bytes = match parsed {
             Ok(httparse::Status::Complete(n)) => n,
-            Ok(httparse::Status::Partial) if buffer.len() > limits.head => return Err(ResponseError::TooLarge),
+            Ok(httparse::Status::Partial) if buffer.len() > limits.head => {
+                return Err(ResponseError::TooLarge);
+            }
             Ok(httparse::Status::Partial) => return bare_lf(buffer).map(|()| None),
             Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::TooLarge),
             Err(_) => return Err(ResponseError::Syntax),
@@ -129,12 +135,21 @@ impl Gathered {
         }
     }
 
-    fn take(&mut self, buffer: &[u8], header: &httparse::Header<'_>, http11: bool) -> Result<(), ResponseError> {
+    fn take(
+        &mut self,
+        buffer: &[u8],
+        header: &httparse::Header<'_>,
+        http11: bool,
+    ) -> Result<(), ResponseError> {
         let (name, value) = (header.name, header.value);
         match name.len() {
             14 if name.eq_ignore_ascii_case("content-length") => {
                 let length = field::length(value).ok_or(ResponseError::Framing)?;
-                return if self.length.replace(length).is_none() { Ok(()) } else { Err(ResponseError::Framing) };
+                return if self.length.replace(length).is_none() {
+                    Ok(())
+                } else {
+                    Err(ResponseError::Framing)
+                };
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 let fine = !self.chunked && http11 && value.eq_ignore_ascii_case(b"chunked");
@@ -153,7 +168,9 @@ impl Gathered {
                 self.content_type = Span::of(buffer, value);
                 return Ok(());
             }
-            16 if name.eq_ignore_ascii_case("content-encoding") && !value.eq_ignore_ascii_case(b"identity") => {
+            16 if name.eq_ignore_ascii_case("content-encoding")
+                && !value.eq_ignore_ascii_case(b"identity") =>
+            {
                 return Err(ResponseError::Framing); // we asked for none and could not read it
             }
             11 if name.eq_ignore_ascii_case("retry-after") => self.retry_after = Span::of(buffer, value),
@@ -194,7 +211,8 @@ mod tests {
 
     #[test]
     fn reads_framing_and_passes_end_to_end_fields() {
-        let text = "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nServer: s\r\nx-y: 1\r\nContent-Length: 3\r\n\r\nabc";
+        let text =
+            "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nServer: s\r\nx-y: 1\r\nContent-Length: 3\r\n\r\nabc";
         let head = parse(text).unwrap().unwrap();
         assert_eq!((head.status, head.framing, head.keep_alive), (200, Framing::Length(3), true));
         assert_eq!(head.content_type.text(text.as_bytes()), "a/b");
@@ -211,7 +229,10 @@ mod tests {
     #[test]
     fn refuses_doubtful_framing() {
         for (text, error) in [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", ResponseError::Framing),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                ResponseError::Framing,
+            ),
             ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", ResponseError::Framing),
             ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", ResponseError::Framing),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", ResponseError::Framing),
