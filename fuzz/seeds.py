@@ -122,6 +122,8 @@ CHATS = [
 
 
 def views():
+    yield 'a6{"model":"a\\u0062","messages":[1]}'  # raw it looks like an upstream name, read it is another
+    yield 'a8{"model":"\u00e9\U0001F600","messages":[1]}'
     for at, text in enumerate(CHATS):
         yield "a" + "01"[at % 2] + text
         for task, variant in zip("abceglk"[at % 3::3], "123456789"[at % 7:]):

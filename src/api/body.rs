@@ -365,5 +365,4 @@ fn number(value: &Node<'_>) -> Option<f64> {
 }
 
 #[cfg(test)]
-#[path = "body_tests.rs"]
 mod tests;

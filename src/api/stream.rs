@@ -111,11 +111,11 @@ impl Stream {
         let kept = std::mem::take(&mut self.kept);
         let ndjson = self.ndjson;
         let last = if ndjson { ndjson::last(&kept) } else { sse::last(&kept).map(|event| event.raw) };
-        if let Some(raw) = last {
-            if self.one(raw, b"", out)? {
-                out.extend_from_slice(raw);
-                out.extend_from_slice(if ndjson { b"\n" } else { b"\n\n" });
-            }
+        if let Some(raw) = last
+            && self.one(raw, b"", out)?
+        {
+            out.extend_from_slice(raw);
+            out.extend_from_slice(if ndjson { b"\n" } else { b"\n\n" });
         }
         match self.progress {
             Progress::Complete => Ok(()),
@@ -367,5 +367,4 @@ fn broken(what: &str) -> Failure {
 }
 
 #[cfg(test)]
-#[path = "stream_tests.rs"]
 mod tests;

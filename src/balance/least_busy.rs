@@ -19,7 +19,7 @@ pub fn pick(
             Some((_, least)) if load == least => {
                 ties += 1;
                 state = next(state);
-                if (state >> 33) % ties == 0 {
+                if (state >> 33).is_multiple_of(ties) {
                     best = Some((at, load));
                 }
             }

@@ -1,12 +1,14 @@
 //! One core: its connections, its pools, its buffers, and the life of every request on it.
 //!
 //! [`serve`] accepts and keeps connections, [`exchange`] is the life of one request from top to bottom,
-//! [`attempt`] one try on one endpoint, [`relay`] the answer's way back, [`local`] what we answer ourselves.
+//! [`attempt`] goes from endpoint to endpoint, [`ask`] asks one, [`relay`] the answer's way back, [`local`] what we answer ourselves.
 
 pub mod access;
+pub mod ask;
 pub mod attempt;
 pub mod exchange;
 pub mod head;
+pub mod limited;
 pub mod local;
 pub mod relay;
 pub mod reply;
@@ -15,9 +17,11 @@ pub mod serve;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::api::body::Scratch;
 use crate::catalog::{Catalog, Deployment};
+use crate::net::Upstream;
 use crate::net::buffer::Buffers;
 use crate::net::clock::{Clock, Timers};
 use crate::net::pool::Pool;
@@ -109,6 +113,11 @@ impl Shard {
         x ^= x >> 27;
         self.random.set(x);
         x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Puts an upstream connection back for the next exchange.
+    pub fn keep(&self, endpoint: usize, upstream: Upstream) {
+        self.pools[endpoint].borrow_mut().give(upstream, self.clock.after(Duration::ZERO));
     }
 
     /// The time as HTTP writes it; made once a second.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::access::Record;
-use super::attempt::{Phase, Stopped, deadline_exceeded, timed_out};
 use super::exchange::Exit;
+use super::limited::{Phase, Stopped, deadline_exceeded, timed_out};
 use super::reply::{self, Manner};
 use super::serve::After;
 use crate::api::{Answer, Dialect, Failure, FailureKind, Stream};

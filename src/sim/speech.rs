@@ -101,11 +101,6 @@ impl Speech {
         self.thoughts() + if self.calls { 1 + FRAGMENTS.len() } else { self.spoken() }
     }
 
-    /// Tokens of it: a step each.
-    pub fn tokens(&self) -> usize {
-        self.steps()
-    }
-
     /// One step of a stream; `at` is below [`Speech::steps`].
     pub fn step<'a>(&'a self, at: usize, padding: &'a [u8]) -> Step<'a> {
         let Some(at) = at.checked_sub(self.thoughts()) else {

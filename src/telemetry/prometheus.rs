@@ -226,6 +226,13 @@ impl Page<'_> {
                 self.line(name, &[("shard", &index.to_string())], pick(&shard.metrics));
             }
         }
+        self.shard_threads();
+        self.process();
+    }
+
+    /// CPU time and kernel interface of the shards.
+    fn shard_threads(&mut self) {
+        let world = self.world;
         self.family("corelane_shard_busy_seconds_total", "counter", "CPU time of a shard's thread.");
         for (index, shard) in world.shards.iter().enumerate() {
             let seconds = busy_seconds(shard.metrics.thread.load(Ordering::Relaxed));
@@ -236,6 +243,11 @@ impl Page<'_> {
             let driver = shard.driver.get().copied().unwrap_or("starting");
             self.line("corelane_driver_info", &[("shard", &index.to_string()), ("driver", driver)], 1);
         }
+    }
+
+    /// What belongs to no shard.
+    fn process(&mut self) {
+        let world = self.world;
         self.family(
             "corelane_local_requests_total",
             "counter",

@@ -1,0 +1,414 @@
+//! Asking one endpoint: connecting, sending the request made anew, and reading until there is content.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::access::Record;
+use super::exchange::Exit;
+use super::head::Incoming;
+use super::limited::{Phase, Stopped, deadline_exceeded, timed_out};
+use super::relay::{Answered, Content, broken_body, fed};
+use super::{Shard, reply};
+use crate::api::error::Retry;
+use crate::api::{Answer, Failure, FailureKind, Stream, Task, View};
+use crate::catalog::Candidate;
+use crate::net::{Client, Upstream};
+use crate::registry::EndpointState;
+use crate::wire::http1::Response;
+use crate::wire::http1::body::Reader;
+use crate::wire::http1::request::Name;
+use crate::wire::json;
+use crate::world::Reservation;
+
+/// Requests up to this size go out in one write with their head.
+const ONE_WRITE: usize = 12 * 1024;
+/// What is read of an error answer.
+const ERROR_BYTES_MAX: usize = 1 << 20;
+/// Interim answers (1xx) before the real one.
+const INTERIM_MAX: usize = 8;
+
+/// One request for one endpoint.
+pub struct Ask<'a> {
+    /// Where it runs.
+    pub shard: &'a Rc<Shard>,
+    /// The client's request.
+    pub incoming: &'a Incoming,
+    /// Where its body begins.
+    pub body_at: usize,
+    /// What was read of the body.
+    pub view: &'a View,
+    /// What is asked for.
+    pub task: Task,
+    /// When the exchange must be over.
+    pub deadline_us: u64,
+    /// Whom to ask, and for which model.
+    pub candidate: &'a Candidate,
+    /// The same endpoint's state.
+    pub endpoint: &'a EndpointState,
+}
+
+/// An answer whose head has been read: `buffer` begins with it.
+struct Raw {
+    upstream: Upstream,
+    buffer: Vec<u8>,
+    reader: Reader,
+    head: Response,
+}
+
+impl Ask<'_> {
+    /// Connects to the endpoint.
+    ///
+    /// # Errors
+    /// What kept it from connecting; the endpoint's health hears of it.
+    pub async fn connect(&self, client: &Client) -> Result<Upstream, Exit> {
+        let endpoint = self.endpoint;
+        let turn = usize::try_from(self.shard.random() >> 33).unwrap_or(0);
+        let failed = |why: &str| {
+            endpoint.observe(false, self.shard.world.thresholds());
+            endpoint.set_last_error(Some(why.to_owned()));
+            Failure::new(FailureKind::ConnectFailed, format!("{}: {why}", endpoint.config.name))
+        };
+        let Some(address) = endpoint.address(turn) else {
+            return Err(Some(failed("the name has not been resolved")));
+        };
+        let result = self.limited(client, Phase::Connect, pin!(Upstream::connect(address))).await;
+        match result {
+            Ok(Ok(upstream)) => {
+                self.shard.metrics().upstream_connects.add(1);
+                Ok(upstream)
+            }
+            Ok(Err(error)) => Err(Some(failed(&describe(&error)))),
+            Err(Some(failure)) if failure.kind == FailureKind::ConnectFailed => {
+                Err(Some(failed(&failure.message)))
+            }
+            Err(exit) => Err(exit),
+        }
+    }
+
+    /// Sends the request and reads until there is content, or the whole answer.
+    ///
+    /// # Errors
+    /// What was wrong with the answer, or with getting it.
+    pub async fn exchange(
+        &self,
+        client: &mut Client,
+        held: &mut Reservation,
+        record: &mut Record,
+        mut upstream: Upstream,
+    ) -> Result<Answered, Exit> {
+        record.sent(self.shard);
+        self.send(client, &mut upstream).await?;
+        let mut buffer = self.shard.buffers.large();
+        let head = self.read_head(client, &mut upstream, &mut buffer).await?;
+        let passed = passed_lines(&buffer, &head);
+        let content_type = head.content_type.of_bytes(&buffer).to_vec();
+        let mut answered =
+            Answered::new(head.status, content_type, passed, Arc::clone(&self.candidate.headers));
+        let raw = Raw { upstream, buffer, reader: Reader::new(head.framing), head };
+        if raw.head.status >= 300 {
+            return Err(Some(self.error_answer(client, raw).await?));
+        }
+        answered.content = match streams(&answered.content_type) {
+            Some(ndjson) => {
+                let model = json::quoted(self.answer_name());
+                let stream = Stream::new(self.task, ndjson, model, self.view.injects_usage());
+                self.first_event(client, raw, stream).await?
+            }
+            None => self.whole(client, held, raw).await?,
+        };
+        record.content(self.shard, &answered);
+        Ok(answered)
+    }
+
+    /// The name that answers carry: what the client asked for; on native paths without the prefix.
+    fn answer_name(&self) -> &str {
+        let asked = self.view.model.as_str();
+        match self.task.dialect() {
+            crate::api::Dialect::Ollama => asked.strip_prefix("ollama/").unwrap_or(asked),
+            _ => asked,
+        }
+    }
+
+    async fn send(&self, client: &Client, upstream: &mut Upstream) -> Result<(), Exit> {
+        let endpoint = self.endpoint;
+        let original = self.incoming.buffer.get(self.body_at..).unwrap_or_default();
+        let mut body = self.shard.buffers.large();
+        self.view.splice(original, &self.candidate.upstream_model, endpoint.config.kind, &mut body);
+        let mut head = self.shard.buffers.small();
+        self.write_head(client, body.len(), &mut head);
+        if body.len() <= ONE_WRITE {
+            // The larger buffer takes both: one write, no third buffer.
+            head.extend_from_slice(&body);
+            self.shard.buffers.give(body);
+            body = Vec::new();
+        }
+        let reused = upstream.reused();
+        for part in [head, body] {
+            if part.is_empty() {
+                continue;
+            }
+            let (result, part) = self.limited(client, Phase::Send, pin!(upstream.write(part))).await?;
+            self.shard.buffers.give(part);
+            result.map_err(|error| Some(lost(reused, &error)))?;
+        }
+        Ok(())
+    }
+
+    /// Re-serialises the head from parsed parts: the endpoint's own Host, a recomputed length, and the few fields of
+    /// the client that mean something to an endpoint. Credentials of the client never pass.
+    fn write_head(&self, client: &Client, body_bytes: usize, out: &mut Vec<u8>) {
+        let endpoint = self.endpoint;
+        let (buffer, request) = (&self.incoming.buffer, &self.incoming.request);
+        out.extend_from_slice(b"POST ");
+        out.extend_from_slice(endpoint.config.url.path.as_bytes());
+        match self.task.upstream_path() {
+            Some(path) => out.extend_from_slice(path.as_bytes()),
+            None => out.extend_from_slice(request.path.of_bytes(buffer)),
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+        out.extend_from_slice(endpoint.authority.as_bytes());
+        out.extend_from_slice(b"\r\ncontent-type: application/json\r\n");
+        if let Some(key) = &endpoint.config.api_key {
+            out.extend_from_slice(b"authorization: Bearer ");
+            out.extend_from_slice(key.expose().as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        for (name, line) in PASSED_UP {
+            if let Some(value) = request.field(buffer, *name) {
+                out.extend_from_slice(line);
+                out.extend_from_slice(value);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+        out.extend_from_slice(b"x-forwarded-for: ");
+        if let Some(before) = request.field(buffer, Name::ForwardedFor) {
+            out.extend_from_slice(before);
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(client.peer_text().as_bytes());
+        out.extend_from_slice(b"\r\nx-forwarded-proto: http\r\n");
+        reply::length(out, body_bytes);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    async fn read_head(
+        &self,
+        client: &Client,
+        upstream: &mut Upstream,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Response, Exit> {
+        let reused = upstream.reused();
+        for _ in 0..=INTERIM_MAX {
+            loop {
+                match Response::parse(buffer, &self.shard.limits) {
+                    Ok(Some(head)) if head.status >= 200 => return Ok(head),
+                    Ok(Some(interim)) => {
+                        buffer.drain(..interim.head_bytes);
+                        break;
+                    }
+                    Ok(None) => {}
+                    Err(error) => return Err(Some(broken(&format!("sent a malformed answer ({error:?})")))),
+                }
+                let reading = pin!(upstream.read(std::mem::take(buffer)));
+                let (result, back) = self.limited(client, Phase::FirstByte, reading).await?;
+                *buffer = back;
+                match result {
+                    Ok(n) if n > 0 => {}
+                    Ok(_) if buffer.is_empty() => {
+                        return Err(Some(lost(reused, &io::ErrorKind::UnexpectedEof.into())));
+                    }
+                    Ok(_) => return Err(Some(broken("closed the connection inside an answer's head"))),
+                    Err(error) => return Err(Some(lost(reused, &error))),
+                }
+            }
+        }
+        Err(Some(broken("sent too many interim answers")))
+    }
+
+    /// Reads an error answer, so that its words reach the client.
+    async fn error_answer(&self, client: &Client, raw: Raw) -> Result<Failure, Exit> {
+        let status = raw.head.status;
+        let retry_after = raw.head.retry_after.text(&raw.buffer).parse().ok();
+        if status < 400 {
+            return Ok(broken("answered with a redirect, which is not followed"));
+        }
+        let (buffer, start) = self.read_all(client, raw, ERROR_BYTES_MAX, None).await?;
+        let failure = Failure::of_upstream(status, buffer.get(start..).unwrap_or_default(), retry_after);
+        self.shard.buffers.give(buffer);
+        Ok(failure)
+    }
+
+    /// Reads a whole answer and finds the endpoint's name for the model in it.
+    async fn whole(&self, client: &Client, held: &mut Reservation, raw: Raw) -> Result<Content, Exit> {
+        let bytes_max =
+            usize::try_from(self.shard.world.config.server.answer_bytes_max.0).unwrap_or(usize::MAX);
+        let (buffer, start) = self.read_all(client, raw, bytes_max, Some(held)).await?;
+        let answer = Answer::read(buffer.get(start..).unwrap_or_default(), self.task);
+        if self.task == Task::Other && answer.is_err() {
+            return Ok(Content::Whole {
+                buffer,
+                start,
+                answer: Answer::default(),
+                model: Vec::new(),
+                base64: false,
+            });
+        }
+        let answer = answer.map_err(|_| Some(broken("sent an answer that is not JSON")))?;
+        let model = json::quoted(self.answer_name());
+        Ok(Content::Whole { buffer, start, answer, model, base64: self.view.wants_base64 })
+    }
+
+    /// Reads a body to its end; the connection goes back to the pool if it may. Returns the buffer and where the body
+    /// begins in it.
+    async fn read_all(
+        &self,
+        client: &Client,
+        raw: Raw,
+        bytes_max: usize,
+        mut held: Option<&mut Reservation>,
+    ) -> Result<(Vec<u8>, usize), Exit> {
+        let Raw { mut upstream, mut buffer, mut reader, head } = raw;
+        let start = head.head_bytes;
+        let mut end = start;
+        loop {
+            end = reader.decode(&mut buffer, end).map_err(|error| Some(broken_body(error)))?;
+            if end - start > bytes_max {
+                return Err(Some(Failure {
+                    retry: Retry::Never,
+                    ..broken("sent an answer larger than the limit")
+                }));
+            }
+            if reader.done() {
+                break;
+            }
+            if buffer.len() == buffer.capacity() {
+                buffer.reserve(buffer.len());
+                if held.as_mut().is_some_and(|held| !held.raise_to(buffer.capacity())) {
+                    let text = "The gateway holds too many large answers now.";
+                    return Err(Some(Failure::new(FailureKind::BufferFull, text).after(1)));
+                }
+            }
+            let phase = if end == start { Phase::FirstByte } else { Phase::Idle };
+            let (result, back) = self.limited(client, phase, pin!(upstream.read(buffer))).await?;
+            buffer = back;
+            match result {
+                Ok(n) if n > 0 => {}
+                _ => reader.peer_ended().map_err(|error| Some(broken_body(error)))?,
+            }
+        }
+        let clean = buffer.len() == end;
+        buffer.truncate(end);
+        if clean && head.keep_alive {
+            self.shard.keep(self.candidate.endpoint, upstream);
+        }
+        Ok((buffer, start))
+    }
+
+    /// Reads a stream until its first event has come through, so that an error before it can still be retried.
+    async fn first_event(&self, client: &Client, raw: Raw, mut stream: Stream) -> Result<Content, Exit> {
+        let Raw { mut upstream, mut buffer, mut reader, head } = raw;
+        let mut out = self.shard.buffers.large();
+        let mut from = head.head_bytes;
+        loop {
+            let input = buffer.get(from..).unwrap_or_default();
+            let used =
+                reader.feed(input, |data| stream.push(data, &mut out)).map_err(|error| Some(fed(error)))?;
+            let stray = used < input.len();
+            if reader.done() {
+                stream.finish(&mut out).map_err(Some)?;
+            }
+            if reader.done() || stream.events() > 0 {
+                let keep_alive = head.keep_alive && !stray;
+                return Ok(Content::Stream {
+                    upstream,
+                    buffer,
+                    out,
+                    reader,
+                    stream: Box::new(stream),
+                    keep_alive,
+                });
+            }
+            buffer.clear();
+            from = 0;
+            let (result, back) = self.limited(client, Phase::FirstByte, pin!(upstream.read(buffer))).await?;
+            buffer = back;
+            match result {
+                Ok(n) if n > 0 => {}
+                _ => reader.peer_ended().map_err(|error| Some(broken_body(error)))?,
+            }
+        }
+    }
+
+    /// Runs an operation within the limit of its phase and the exchange's deadline.
+    async fn limited<F: Future>(
+        &self,
+        client: &Client,
+        phase: Phase,
+        op: Pin<&mut F>,
+    ) -> Result<F::Output, Exit> {
+        let timeouts = &self.shard.world.config.timeouts;
+        let limit = match phase {
+            Phase::Connect => timeouts.connect,
+            Phase::Send | Phase::FirstByte => timeouts.first_byte,
+            Phase::Idle => timeouts.idle,
+        };
+        self.shard.limited(client, limit, self.deadline_us, op).await.map_err(|stopped| match stopped {
+            Stopped::Gone => None,
+            Stopped::Total => Some(deadline_exceeded()),
+            Stopped::Limit => Some(timed_out(phase, limit)),
+        })
+    }
+}
+
+/// Fields of the client that go on to an endpoint.
+const PASSED_UP: &[(Name, &[u8])] = &[
+    (Name::Accept, b"accept: "),
+    (Name::UserAgent, b"user-agent: "),
+    (Name::RequestId, b"x-request-id: "),
+    (Name::TraceParent, b"traceparent: "),
+    (Name::TraceState, b"tracestate: "),
+    (Name::AnthropicVersion, b"anthropic-version: "),
+    (Name::AnthropicBeta, b"anthropic-beta: "),
+];
+
+/// Whether a content type is a stream, and then whether its lines are JSON.
+fn streams(content_type: &[u8]) -> Option<bool> {
+    let kind = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    if kind.eq_ignore_ascii_case(b"text/event-stream") {
+        Some(false)
+    } else if kind.eq_ignore_ascii_case(b"application/x-ndjson") {
+        Some(true)
+    } else {
+        None
+    }
+}
+
+fn passed_lines(buffer: &[u8], head: &Response) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for span in &head.passed {
+        lines.extend_from_slice(span.of_bytes(buffer));
+        lines.extend_from_slice(b"\r\n");
+    }
+    lines
+}
+
+fn broken(what: &str) -> Failure {
+    Failure::new(FailureKind::UpstreamBroken, format!("The endpoint {what}."))
+}
+
+/// The connection failed before an answer began.
+fn lost(reused: bool, error: &io::Error) -> Failure {
+    let failure = broken(&format!("closed the connection before it answered ({})", describe(error)));
+    Failure { retry: if reused { Retry::FreshConnection } else { Retry::OtherEndpoint }, ..failure }
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
+        io::ErrorKind::UnexpectedEof => "no bytes".to_owned(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,294 @@
+//! Promise: Prometheus reads our metrics, and the queries and dashboards made for LiteLLM find their data.
+//!
+//! `promtool` lints the page; a real Prometheus scrapes a gateway that serves answers and errors, and is then
+//! asked every query of the deployment guide and those of LiteLLM's public dashboards. `scripts/test` installs both.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // test code
+
+mod support;
+
+use corelane::sim::{self, Handle, Options};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use support::Gateway;
+use support::answer::Reader;
+
+/// Models by their public names; one answers, one fails.
+const MODELS: [&str; 2] = ["ollama/llama3.2", "ollama/fault-500"];
+/// How long Prometheus may take to start and to have two scrapes of every series, one a second.
+const DATA_DEADLINE: Duration = Duration::from_secs(30);
+
+/// "Useful queries" of the guide, section Monitoring.
+///
+/// The error rate divides series of equal labels, so each is divided by itself: 1, or NaN while no error is new. No
+/// page can mend that; what counts is that the query returns data. The quotient that was meant is in `DASHBOARDS`.
+const GUIDE: [&str; 6] = [
+    "rate(litellm_request_count[1m])",
+    "rate(litellm_request_count{status=\"error\"}[1m]) / rate(litellm_request_count[1m])",
+    "histogram_quantile(0.95, litellm_request_duration_seconds) * 1000",
+    "sum(litellm_request_count) by (model)",
+    "sum(litellm_tokens_used) by (model, type)",
+    "sum(litellm_cost) by (model)",
+];
+/// The error rate of all requests.
+const ERROR_RATE: &str =
+    "sum(rate(litellm_request_count{status=\"error\"}[5m])) / sum(rate(litellm_request_count[5m]))";
+/// What panels of LiteLLM's public dashboards ask.
+const DASHBOARDS: [&str; 18] = [
+    "sum(rate(litellm_proxy_total_requests_metric_total[1m]))",
+    "sum(rate(litellm_proxy_total_requests_metric_total[1m])) by (api_key_alias)",
+    "sum(rate(litellm_proxy_total_requests_metric_total[1m])) by (team_alias)",
+    "sum(litellm_proxy_total_requests_metric_total) by (status_code)",
+    "sum(litellm_proxy_failed_requests_metric_total) by (exception_class)",
+    "sum(litellm_requests_metric_total) by (model)",
+    "sum(litellm_llm_api_failed_requests_metric_total) by (model)",
+    "sum(litellm_spend_metric_total) by (model)",
+    "sum(litellm_spend_metric_total) by (hashed_api_key)",
+    "sum(litellm_total_tokens_metric_total) by (model)",
+    "sum(rate(litellm_input_tokens_metric_total[1m])) by (requested_model)",
+    "sum(rate(litellm_output_tokens_metric_total[1m])) by (requested_model)",
+    "rate(litellm_request_total_latency_metric_sum[1m]) / rate(litellm_request_total_latency_metric_count[1m])",
+    "histogram_quantile(0.95, sum(rate(litellm_request_total_latency_metric_bucket[1m])) by (le))",
+    "histogram_quantile(0.95, sum(rate(litellm_llm_api_time_to_first_token_metric_bucket[1m])) by (le, model))",
+    "sum(litellm_deployment_failure_responses_total) by (api_base) / sum(litellm_deployment_total_requests_total) by (api_base)",
+    "litellm_deployment_state",
+    "litellm_in_flight_requests",
+];
+/// LiteLLM's own families that a replacement has to have: counters, histograms of latency, two gauges.
+const FAMILIES: [(&str, &str); 20] = [
+    ("litellm_proxy_total_requests_metric_total", "counter"),
+    ("litellm_proxy_failed_requests_metric_total", "counter"),
+    ("litellm_requests_metric_total", "counter"),
+    ("litellm_llm_api_failed_requests_metric_total", "counter"),
+    ("litellm_spend_metric_total", "counter"),
+    ("litellm_total_tokens_metric_total", "counter"),
+    ("litellm_input_tokens_metric_total", "counter"),
+    ("litellm_output_tokens_metric_total", "counter"),
+    ("litellm_deployment_success_responses_total", "counter"),
+    ("litellm_deployment_failure_responses_total", "counter"),
+    ("litellm_deployment_total_requests_total", "counter"),
+    ("litellm_deployment_cooled_down_total", "counter"),
+    ("litellm_request_total_latency_metric", "histogram"),
+    ("litellm_llm_api_latency_metric", "histogram"),
+    ("litellm_llm_api_time_to_first_token_metric", "histogram"),
+    ("litellm_overhead_latency_metric", "histogram"),
+    ("litellm_deployment_latency_per_output_token", "histogram"),
+    ("litellm_request_duration_seconds", "histogram"),
+    ("litellm_deployment_state", "gauge"),
+    ("litellm_in_flight_requests", "gauge"),
+];
+
+#[test]
+fn both_statuses_exist_before_the_first_request() {
+    let stage = Stage::set();
+    let page = support::metrics(&stage.gateway);
+    for model in MODELS {
+        for status in ["success", "error"] {
+            let sample = format!("litellm_request_count{{status=\"{status}\",model=\"{model}\"}} 0");
+            assert!(page.lines().any(|line| line == sample), "no line {sample}");
+        }
+        let cost = format!("litellm_cost{{model=\"{model}\"}} 0");
+        assert!(page.lines().any(|line| line == cost), "no line {cost}");
+    }
+    lint(&page);
+}
+
+#[test]
+fn promtool_finds_nothing() {
+    let stage = Stage::set();
+    stage.traffic();
+    let page = support::metrics(&stage.gateway);
+    lint(&page);
+    for content_type in [stage.gateway.admin, stage.gateway.addr].map(|addr| metrics_type(addr)) {
+        assert!(content_type.starts_with("text/plain; version=0.0.4"), "{content_type}");
+    }
+    support::assert_gauges_zero(&stage.gateway);
+}
+
+#[test]
+fn families_of_litellm_exist() {
+    let stage = Stage::set();
+    let page = support::metrics(&stage.gateway);
+    let missing: Vec<_> = FAMILIES
+        .iter()
+        .filter(|(name, kind)| !page.lines().any(|line| line == format!("# TYPE {name} {kind}")))
+        .collect();
+    assert!(missing.is_empty(), "families without a TYPE line of their kind: {missing:?}");
+}
+
+#[test]
+fn every_query_has_data() {
+    let stage = Stage::set();
+    let prometheus = Prometheus::start(stage.gateway.admin);
+    prometheus.until("the first scrape", "litellm_request_count", |result| !result.is_empty());
+    // a rate needs a count that grows between two scrapes
+    stage.traffic();
+    let rate = prometheus.until("a rate of errors", ERROR_RATE, |result| {
+        result.iter().any(|series| number(series) > 0.0)
+    });
+    assert!(number(&rate[0]) < 1.0, "some requests were answered: {rate:?}");
+    for query in GUIDE.iter().chain(&DASHBOARDS) {
+        prometheus.until("data", query, |result| !result.is_empty());
+    }
+    // the page says what the traffic was
+    let count = |status: &str, model: &str| {
+        let query = format!("litellm_request_count{{status=\"{status}\",model=\"{model}\"}}");
+        number(&prometheus.query(&query).expect("an answer")[0])
+    };
+    assert_eq!((count("success", MODELS[0]), count("error", MODELS[0])), (3.0, 0.0), "{}", MODELS[0]);
+    assert_eq!((count("success", MODELS[1]), count("error", MODELS[1])), (0.0, 2.0), "{}", MODELS[1]);
+    let p95 = prometheus.query(GUIDE[2]).expect("an answer");
+    let served = p95.iter().find(|series| series["metric"]["model"] == MODELS[0]).expect("a series");
+    assert!(number(served) > 0.0 && number(served) < 60_000.0, "milliseconds: {served}");
+    drop(prometheus);
+    support::assert_gauges_zero(&stage.gateway);
+}
+
+/// A model server and a gateway in front of it.
+struct Stage {
+    sim: Handle,
+    gateway: Gateway,
+}
+
+impl Stage {
+    fn set() -> Stage {
+        let models = MODELS.map(|name| name.replace("ollama/", "") + ":latest").into();
+        let sim = sim::start(Options { models, ..Options::default() }).expect("start the simulated server");
+        let models = MODELS.map(|name| format!("[[models]]\nname = \"{name}\"\n")).concat();
+        let gateway = Gateway::start(&format!(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin_listen = \"127.0.0.1:0\"\nshards = 2\n\
+             [[endpoints]]\nname = \"sim\"\nurl = \"http://{}\"\n{models}[retry]\nattempts = 1\n",
+            sim.addr
+        ));
+        Stage { sim, gateway }
+    }
+
+    /// Three answers, one of them a stream, and two errors.
+    fn traffic(&self) {
+        for (model, stream, status) in
+            [(0, false, 200), (0, false, 200), (0, true, 200), (1, false, 500), (1, true, 500)]
+        {
+            let messages = json!([{"role": "user", "content": "Hello"}]);
+            let body = json!({"model": MODELS[model], "messages": messages, "stream": stream}).to_string();
+            let mut connection = TcpStream::connect(self.gateway.addr).expect("connect");
+            let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: corelane\r\nConnection: close";
+            write!(connection, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+            let answer = Reader::new(connection).answer(false, Instant::now() + Duration::from_secs(10));
+            let answer = answer.expect("an answer");
+            assert_eq!(answer.status, status, "{}", String::from_utf8_lossy(&answer.body));
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.sim.stop();
+    }
+}
+
+/// `promtool check metrics` must not say a word.
+fn lint(page: &str) {
+    let mut child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool: run scripts/test, which installs it");
+    child.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}: {}", output.status, String::from_utf8_lossy(&said));
+}
+
+/// The `Content-Type` of `/metrics`.
+fn metrics_type(addr: SocketAddr) -> String {
+    let (status, fields, _) = support::get(addr, "/metrics");
+    assert_eq!(status, 200);
+    fields.into_iter().find(|(name, _)| name == "content-type").expect("a content type").1
+}
+
+/// The value of one series of an instant vector; NaN for what is no number.
+fn number(series: &Value) -> f64 {
+    series["value"][1].as_str().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// A running Prometheus that scrapes one address every second; killed, and its files removed, when dropped.
+struct Prometheus {
+    child: Child,
+    folder: PathBuf,
+    addr: SocketAddr,
+}
+
+impl Prometheus {
+    fn start(target: SocketAddr) -> Prometheus {
+        // the kernel's choice, free again by the time Prometheus binds it
+        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let folder = std::env::temp_dir().join(format!("corelane-prometheus-{}", addr.port()));
+        fs::create_dir_all(&folder).unwrap();
+        let config = folder.join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+             scrape_configs: [{{job_name: corelane, static_configs: [{{targets: [\"{target}\"]}}]}}]\n"
+        );
+        fs::write(&config, text).unwrap();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+            .arg(format!("--web.listen-address={addr}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(folder.join("log")).unwrap())
+            .spawn()
+            .expect("prometheus: run scripts/test, which installs it");
+        Prometheus { child, folder, addr }
+    }
+
+    /// The instant vector of a query; `None` while Prometheus does not listen or starts.
+    fn query(&self, query: &str) -> Option<Vec<Value>> {
+        TcpStream::connect(self.addr).ok()?;
+        let (status, _, body) = support::get(self.addr, &format!("/api/v1/query?query={}", escaped(query)));
+        if status == 503 {
+            return None;
+        }
+        let text = String::from_utf8_lossy(&body);
+        assert_eq!(status, 200, "{query}: {text}");
+        let answer: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(answer["data"]["resultType"], "vector", "{query}: {text}");
+        answer["data"]["result"].as_array().cloned()
+    }
+
+    /// Asks until the result is `enough`.
+    fn until(&self, what: &str, query: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let deadline = Instant::now() + DATA_DEADLINE;
+        loop {
+            let result = self.query(query);
+            if let Some(result) = &result
+                && enough(result)
+            {
+                return result.clone();
+            }
+            let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "not {what} after 30 s: {query}: {result:?}\n{}", log());
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// As the value in a URL's query.
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
