@@ -117,7 +117,9 @@ impl Stage {
             sim.addr
         ));
         let deadline = Instant::now() + DISCOVERY_DEADLINE;
-        while !String::from_utf8_lossy(&support::get(gateway.addr, "/v1/models").2).contains("ollama/llama3.2") {
+        while !String::from_utf8_lossy(&support::get(gateway.addr, "/v1/models").2)
+            .contains("ollama/llama3.2")
+        {
             assert!(Instant::now() < deadline, "no models after 5 s; the gateway says:\n{}", gateway.log());
             thread::sleep(Duration::from_millis(10));
         }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Mutations a target in an ordinary test run: some seconds on one core.
-const ROUNDS: u64 = 2500;
+const ROUNDS: u64 = 8000;
 /// Longest mutated input in bytes.
 const BYTES_MAX: usize = 1500;
 /// Fewest inputs in a corpus.

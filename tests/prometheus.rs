@@ -104,10 +104,23 @@ fn promtool_finds_nothing() {
     stage.traffic();
     let page = support::metrics(&stage.gateway);
     lint(&page);
-    for content_type in [stage.gateway.admin, stage.gateway.addr].map(|addr| metrics_type(addr)) {
-        assert!(content_type.starts_with("text/plain; version=0.0.4"), "{content_type}");
-    }
+    let (_, fields, _) = support::get(stage.gateway.admin, "/metrics");
+    let content_type = field(&fields, "content-type");
+    assert!(content_type.starts_with("text/plain; version=0.0.4"), "never OpenMetrics: {content_type}");
     support::assert_gauges_zero(&stage.gateway);
+}
+
+/// LiteLLM's port was the clients' port: a scraper that still asks there is answered or sent to the admin listener.
+#[test]
+fn data_listener_leads_to_the_page() {
+    let stage = Stage::set();
+    let (status, fields, body) = support::get(stage.gateway.addr, "/metrics");
+    if status == 200 {
+        lint(&String::from_utf8(body).unwrap());
+    } else {
+        let place = format!("http://{}/metrics", stage.gateway.admin);
+        assert_eq!((status, field(&fields, "location")), (307, place.as_str()));
+    }
 }
 
 #[test]
@@ -128,9 +141,8 @@ fn every_query_has_data() {
     prometheus.until("the first scrape", "litellm_request_count", |result| !result.is_empty());
     // a rate needs a count that grows between two scrapes
     stage.traffic();
-    let rate = prometheus.until("a rate of errors", ERROR_RATE, |result| {
-        result.iter().any(|series| number(series) > 0.0)
-    });
+    let rate = prometheus
+        .until("a rate of errors", ERROR_RATE, |result| result.iter().any(|series| number(series) > 0.0));
     assert!(number(&rate[0]) < 1.0, "some requests were answered: {rate:?}");
     for query in GUIDE.iter().chain(&DASHBOARDS) {
         prometheus.until("data", query, |result| !result.is_empty());
@@ -203,14 +215,16 @@ fn lint(page: &str) {
     child.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success() && said.is_empty(), "{}: {}", output.status, String::from_utf8_lossy(&said));
+    assert!(
+        output.status.success() && said.is_empty(),
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&said)
+    );
 }
 
-/// The `Content-Type` of `/metrics`.
-fn metrics_type(addr: SocketAddr) -> String {
-    let (status, fields, _) = support::get(addr, "/metrics");
-    assert_eq!(status, 200);
-    fields.into_iter().find(|(name, _)| name == "content-type").expect("a content type").1
+fn field<'a>(fields: &'a [(String, String)], name: &str) -> &'a str {
+    fields.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
 }
 
 /// The value of one series of an instant vector; NaN for what is no number.
@@ -290,5 +304,5 @@ impl Drop for Prometheus {
 
 /// As the value in a URL's query.
 fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

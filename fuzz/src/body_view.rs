@@ -72,7 +72,7 @@ fn splices(view: &View, body: &[u8], members: &Members, (task, kind, upstream): 
     let out = out.strip_prefix(b"before").expect("what stood there stays");
     let got = value::members(out).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(out)));
     assert!(distinct(&got), "a duplicate is made: {}", String::from_utf8_lossy(out));
-    let (mut got, mut want) = (sorted(got), sorted(edited(view, members, (task, kind, upstream))));
+    let (mut got, mut want) = (sorted(got), sorted(edited(view, members, task, upstream)));
     if let Some(limit) = limit_for_ollama(members).filter(|_| kind == Kind::Ollama) {
         assert_eq!(get(&got, "max_tokens"), Some(limit), "the limit is lost");
         // Whether its old name stays beside it is free.
@@ -90,7 +90,7 @@ fn limit_for_ollama(members: &Members) -> Option<&Value> {
 }
 
 /// The edits as `DESIGN.md` names them, on values.
-fn edited(view: &View, members: &Members, (task, kind, upstream): (Task, Kind, &str)) -> Members {
+fn edited(view: &View, members: &Members, task: Task, upstream: &str) -> Members {
     let mut want = members.clone();
     let name = if get(members, "model").is_some() { "model" } else { "name" };
     want.retain(|(key, value)| match key.as_str() {

@@ -127,7 +127,7 @@ pub async fn run<F>(
         bytes: RefCell::default(),
         watching: Cell::new(false),
         lent: Cell::new(false),
-        park: Cell::new(false),
+        park: Cell::new(true), // a connection that never asks for anything never has a buffer
         changes: Cell::new(0),
         buffers,
     });
@@ -162,20 +162,19 @@ async fn pump(mut read: OwnedReadHalf<TcpStream>, inbox: &Inbox) -> std::convert
         let bytes = inbox.take();
         let (start, end) = (bytes.len(), bytes.capacity());
         let slice = bytes.slice_mut(start..end);
-        let (result, slice) = {
-            let mut reading = pin!(read.cancelable_read(slice, canceller.handle()));
-            let early = std::future::poll_fn(|cx| match reading.as_mut().poll(cx) {
-                Poll::Ready(done) => Poll::Ready(Some(done)),
-                Poll::Pending if inbox.park.get() => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            })
-            .await;
-            match early {
-                Some(done) => done,
-                None => {
-                    canceller = canceller.cancel();
-                    reading.await
-                }
+        // In memory of its own: a connection that waits for readiness does not hold it.
+        let mut reading = Box::pin(read.cancelable_read(slice, canceller.handle()));
+        let early = std::future::poll_fn(|cx| match reading.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if inbox.park.get() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        let (result, slice) = match early {
+            Some(done) => done,
+            None => {
+                canceller = canceller.cancel();
+                reading.await
             }
         };
         let read = slice.into_inner();

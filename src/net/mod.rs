@@ -17,6 +17,7 @@ pub mod cpu;
 pub mod fetch;
 pub mod handoff;
 pub mod listener;
+pub mod memory;
 pub mod pool;
 pub mod runtime;
 pub mod signal;

@@ -111,7 +111,14 @@ async fn serve_model(
     let deadline_us = deadline(shard, incoming.since_us, view.timeout_s);
     let mut attempts = Attempts::new(shard, &deployment, incoming, body_at, &view, task, deadline_us);
     let answer = attempts.first_content(client, &mut held, record).await?;
-    relay::answer(shard, client, answer, manner, record, deadline_us).await
+    // From here on nothing is tried again: a stream of minutes does not hold its request.
+    drop(attempts);
+    drop(view);
+    shard.buffers.give(std::mem::take(&mut incoming.buffer));
+    let held = if answer.is_stream() { None } else { Some(held) };
+    let after = relay::answer(shard, client, answer, manner, record, deadline_us).await;
+    drop(held);
+    after
 }
 
 /// Tells the client of a failure, if no byte of an answer has gone out.

@@ -28,12 +28,11 @@ pub enum NoRequest {
     TimedOut,
 }
 
-/// Waits for the next request and reads its head.
+/// Reads the head of a request whose first bytes are there.
 ///
 /// # Errors
 /// See [`NoRequest`]; the connection ends in every case.
-pub async fn read(shard: &Shard, client: &mut Client, first: bool) -> Result<Incoming, NoRequest> {
-    wait(shard, client, first).await?;
+pub async fn read(shard: &Shard, client: &mut Client) -> Result<Incoming, NoRequest> {
     let since_us = shard.clock.now_us();
     let server = &shard.world.config.server;
     client.timer().set(since_us + micros(server.head_timeout));
@@ -57,19 +56,17 @@ pub async fn read(shard: &Shard, client: &mut Client, first: bool) -> Result<Inc
     Ok(Incoming { buffer, request, since_us })
 }
 
-/// Waits for the first byte. A connection that stays silent for a second gives its buffer back.
-async fn wait(shard: &Shard, client: &mut Client, first: bool) -> Result<(), NoRequest> {
+/// Waits for the first byte of a request; `false`: the client is gone, or was silent too long. A connection that
+/// stays silent for a second gives its buffer back.
+pub async fn wait(shard: &Shard, client: &mut Client, first: bool) -> bool {
     let server = &shard.world.config.server;
     let patience = if first { server.head_timeout } else { server.keep_alive };
     let end_us = shard.clock.now_us() + micros(patience);
     client.timer().set_idle((shard.clock.now_us() + 1_000_000).min(end_us));
     loop {
         match client.idle().await {
-            Ok(true) => return Ok(()),
-            Ok(false) => return Err(NoRequest::Quiet),
-            Err(_) if shard.clock.now_us() >= end_us || shard.world.is_draining() => {
-                return Err(NoRequest::Quiet);
-            }
+            Ok(there) => return there,
+            Err(_) if shard.clock.now_us() >= end_us || shard.world.is_draining() => return false,
             Err(_) => {
                 client.park();
                 client.timer().set_idle(end_us);

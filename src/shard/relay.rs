@@ -20,6 +20,9 @@ use crate::wire::http1::body::{self, Reader};
 /// Room before the data for the longest chunk line: 16 digits and CRLF.
 const GAP: usize = 18;
 
+/// A client that has only listened for so long is watched without a buffer.
+const PARK_AFTER_US: u64 = 1_000_000;
+
 /// An answer that has begun, or is whole.
 pub struct Answered {
     /// Status of the endpoint, below 300.
@@ -81,6 +84,12 @@ impl Answered {
             endpoint: 0,
             in_flight: None,
         }
+    }
+
+    /// Whether it is still coming.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        matches!(self.content, Content::Stream { .. })
     }
 
     /// Holds the endpoint's slot until the answer is over.
@@ -215,6 +224,8 @@ impl Relay<'_> {
         }
         self.write(client, wire, 0).await?;
         self.last_us = self.shard.clock.now_us();
+        let park_us = self.last_us + PARK_AFTER_US;
+        let mut parked = false;
         while !over {
             let failure = match self.read(client).await {
                 Ok(()) => None,
@@ -222,6 +233,10 @@ impl Relay<'_> {
                 Err(Some(failure)) => Some(failure),
             };
             record.gap(self.shard, &mut self.last_us);
+            if !parked && self.last_us > park_us {
+                parked = true;
+                client.park();
+            }
             let mut out = self.shard.buffers.large();
             out.resize(GAP, 0);
             let failure = match failure {

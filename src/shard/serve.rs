@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use monoio::net::TcpStream;
 
-use super::head::{self, Incoming, NoRequest};
+use super::head::{self, NoRequest};
 use super::reply::Manner;
 use super::{Shard, exchange};
 use crate::api::{Failure, FailureKind};
 use crate::net::listener::{self, Listener};
-use crate::net::{Client, client, clock, task};
+use crate::net::{Client, client, clock, memory, task};
 use crate::world::Seat;
 
 /// What we read of a client that is still sending when it has been answered.
@@ -66,6 +66,7 @@ pub async fn housekeeping(shard: Rc<Shard>) {
         if now_us >= next_sweep_us {
             next_sweep_us = now_us + 1_000_000;
             shard.pools.iter().for_each(|pool| pool.borrow_mut().sweep(now_us));
+            memory::give_back();
         }
         if shard.world.is_draining() && !draining {
             draining = true;
@@ -121,37 +122,34 @@ impl Drop for Open {
 
 async fn requests(shard: &Rc<Shard>, mut client: Client) {
     let mut first = true;
-    loop {
-        let after = match head::read(shard, &mut client, first).await {
-            Ok(incoming) => one(shard, &mut client, incoming).await,
-            Err(NoRequest::Quiet) => return,
-            Err(NoRequest::Refused(error)) => {
-                let failure =
-                    Failure { status: error.status(), ..Failure::new(FailureKind::Http, error.message()) };
-                refuse(shard, &mut client, &failure).await
-            }
-            Err(NoRequest::TimedOut) => {
-                let failure =
-                    Failure::new(FailureKind::BodyTimeout, "The request headers did not come in time.");
-                refuse(shard, &mut client, &failure).await
-            }
-        };
+    while head::wait(shard, &mut client, first).await {
         first = false;
-        match after {
+        // In memory of its own, so that an idle connection does not hold it.
+        match Box::pin(one(shard, &mut client)).await {
             After::KeepAlive => {}
             After::Close => return,
             After::Linger => {
                 client.timer().set(shard.clock.now_us() + 2_000_000);
-                client.linger(LINGER_BYTES).await;
-                return;
+                return Box::pin(client.linger(LINGER_BYTES)).await;
             }
         }
     }
 }
 
-/// One exchange, in memory of its own, so that an idle connection does not hold it.
-async fn one(shard: &Rc<Shard>, client: &mut Client, incoming: Incoming) -> After {
-    Box::pin(exchange::run(shard, client, incoming)).await
+/// One request, from its first byte to what becomes of the connection.
+async fn one(shard: &Rc<Shard>, client: &mut Client) -> After {
+    match head::read(shard, client).await {
+        Ok(incoming) => exchange::run(shard, client, incoming).await,
+        Err(NoRequest::Quiet) => After::Close,
+        Err(NoRequest::Refused(error)) => {
+            let failure = Failure { status: error.status(), ..Failure::new(FailureKind::Http, error.message()) };
+            refuse(shard, client, &failure).await
+        }
+        Err(NoRequest::TimedOut) => {
+            let failure = Failure::new(FailureKind::BodyTimeout, "The request headers did not come in time.");
+            refuse(shard, client, &failure).await
+        }
+    }
 }
 
 async fn refuse(shard: &Shard, client: &mut Client, failure: &Failure) -> After {
