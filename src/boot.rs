@@ -27,8 +27,6 @@ const ENTRIES: u32 = 1024;
 pub struct Gateway {
     /// What all share.
     pub world: Arc<World>,
-    /// The admin address as bound.
-    pub admin: SocketAddr,
     shards: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
     stop_control: Arc<AtomicBool>,
@@ -48,7 +46,7 @@ impl Gateway {
         let admin_socket = bind_one(config.server.admin_listen)?;
         let admin = admin_socket.local_addr()?;
         let pin = config.server.pin.unwrap_or(cpu::usable().len() >= 3);
-        let world = Arc::new(World::new(config, shards, listening));
+        let world = Arc::new(World::new(config, shards, listening, admin));
         if files < (world.config.server.max_connections as u64).saturating_mul(2) {
             world.log.write(
                 Level::Warn,
@@ -72,7 +70,7 @@ impl Gateway {
                 world.log.write(Level::Error, format_args!("the control core has ended: {error}"));
             }
         })?;
-        Ok(Self { world, admin, shards: handles, control, stop_control, serving })
+        Ok(Self { world, shards: handles, control, stop_control, serving })
     }
 
     /// Serves until a signal or `POST /drain` ends it; `false`: a shard was lost and the process should exit with 1.
@@ -114,7 +112,7 @@ impl Gateway {
         format!(
             "ready http={} admin={} shards={} driver={driver}",
             listening.join(","),
-            self.admin,
+            self.world.admin,
             self.world.shards.len()
         )
     }

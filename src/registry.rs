@@ -22,6 +22,7 @@ pub struct EndpointState {
     in_flight: CachePadded<AtomicU32>,
     health: CachePadded<AtomicU64>,
     disabled: AtomicBool,
+    marked_down: AtomicU64,
     addresses: ArcSwap<Vec<SocketAddr>>,
     facts: ArcSwapOption<Facts>,
     last_error: ArcSwapOption<String>,
@@ -53,6 +54,7 @@ impl EndpointState {
             in_flight: CachePadded::default(),
             health: CachePadded::new(AtomicU64::new(Word::UNKNOWN.0)),
             disabled: AtomicBool::new(false),
+            marked_down: AtomicU64::new(0),
             addresses: ArcSwap::from_pointee(bare),
             facts: ArcSwapOption::empty(),
             last_error: ArcSwapOption::empty(),
@@ -91,10 +93,21 @@ impl EndpointState {
         loop {
             let after = before.observe(success, thresholds);
             match self.health.compare_exchange_weak(before.0, after.0, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return (before, after),
+                Ok(_) => {
+                    if before.is_up() && !after.is_up() {
+                        self.marked_down.fetch_add(1, Ordering::Relaxed);
+                    }
+                    return (before, after);
+                }
                 Err(now) => before = Word(now),
             }
         }
+    }
+
+    /// How often it was marked unhealthy.
+    #[must_use]
+    pub fn marked_down(&self) -> u64 {
+        self.marked_down.load(Ordering::Relaxed)
     }
 
     /// Whether an operator has taken it out.

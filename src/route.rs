@@ -159,7 +159,8 @@ pub fn percent_decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        let hex = after.get(..2).filter(|pair| pair.iter().all(u8::is_ascii_hexdigit)); // from_str_radix takes "+1"
+        let hex = hex.and_then(|pair| std::str::from_utf8(pair).ok());
         match hex.and_then(|pair| u8::from_str_radix(pair, 16).ok()).filter(|_| byte == b'%') {
             Some(decoded) => {
                 out.push(decoded);

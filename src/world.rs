@@ -34,6 +34,8 @@ pub struct World {
     pub started: SystemTime,
     /// Data listeners as bound.
     pub listening: Vec<SocketAddr>,
+    /// The admin listener as bound.
+    pub admin: SocketAddr,
     catalog: ArcSwap<Catalog>,
     generation: AtomicU64,
     exchanges: CachePadded<AtomicUsize>,
@@ -54,7 +56,7 @@ pub struct ShardShared {
 impl World {
     /// A world of `shards` shards that has not begun to serve.
     #[must_use]
-    pub fn new(config: Config, shards: usize, listening: Vec<SocketAddr>) -> Self {
+    pub fn new(config: Config, shards: usize, listening: Vec<SocketAddr>, admin: SocketAddr) -> Self {
         let registry: Vec<_> =
             config.endpoints.iter().map(|e| Arc::new(EndpointState::new(e.clone()))).collect();
         let slots = Slots::default();
@@ -73,6 +75,7 @@ impl World {
             draining: AtomicBool::new(false),
             started: SystemTime::now(),
             listening,
+            admin,
             catalog: ArcSwap::from_pointee(catalog),
             generation: AtomicU64::new(1),
             exchanges: CachePadded::default(),

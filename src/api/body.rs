@@ -77,8 +77,10 @@ pub struct View {
     pub timeout_s: Option<f64>,
     task: Task,
     model_value: Span,
-    max_completion_tokens: Option<Span>,
+    max_completion_tokens: Option<json::Member>,
     has_max_tokens: bool,
+    /// The value of `max_tokens` where it is `null`.
+    null_max_tokens: Option<Span>,
     stream_options: Option<Span>,
     removals: Vec<Span>,
     end: usize,
@@ -115,12 +117,17 @@ impl View {
         let mut edits: [(Span, Edit); 4] = [(Span::default(), Edit::None); 4];
         let inside =
             Span::new(self.model_value.start as usize + 1, (self.model_value.end as usize).saturating_sub(1));
-        if inside.of_bytes(body) != upstream_model.as_bytes() {
+        // Equal bytes are an equal name unless a backslash makes an escape of them.
+        if inside.of_bytes(body) != upstream_model.as_bytes() || upstream_model.contains('\\') {
             edits[0] = (inside, Edit::Model);
         }
-        if let Some(key) = self.max_completion_tokens.filter(|_| kind == Kind::Ollama && !self.has_max_tokens)
+        if let Some(limit) =
+            self.max_completion_tokens.filter(|_| kind == Kind::Ollama && !self.has_max_tokens)
         {
-            edits[1] = (key, Edit::MaxTokens);
+            edits[1] = match self.null_max_tokens {
+                Some(null) => (null, Edit::Limit(limit.value)),
+                None => (limit.key, Edit::MaxTokens),
+            };
         }
         if self.injects_usage() {
             edits[2] = match self.stream_options {
@@ -136,7 +143,7 @@ impl View {
                 copy(out, body, &mut at, *gone);
             }
             copy(out, body, &mut at, *span);
-            edit.write(span.of_bytes(body), upstream_model, out);
+            edit.write(*span, body, upstream_model, out);
         }
         for gone in removals {
             copy(out, body, &mut at, *gone);
@@ -150,23 +157,28 @@ enum Edit {
     None,
     Model,
     MaxTokens,
+    /// A copy of this value.
+    Limit(Span),
     StreamOptions,
     AddStreamOptions,
 }
 
 impl Edit {
-    fn write(self, old: &[u8], upstream_model: &str, out: &mut Vec<u8>) {
+    fn write(self, span: Span, body: &[u8], upstream_model: &str, out: &mut Vec<u8>) {
+        let old = span.of_bytes(body);
         match self {
             Self::None => {}
             Self::Model => json::escape_into(out, upstream_model),
             Self::MaxTokens => out.extend_from_slice(b"max_tokens"),
+            Self::Limit(value) => out.extend_from_slice(value.of_bytes(body)),
             Self::AddStreamOptions => out.extend_from_slice(br#","stream_options":{"include_usage":true}"#),
             Self::StreamOptions => {
                 // Last wins for most readers, so an explicit `false` must go: the object is written anew.
                 out.extend_from_slice(br#"{"include_usage":true"#);
                 if let Ok(mut walk) = json::Walk::object(old, 0) {
                     while let Ok(Some(member)) = walk.member() {
-                        if member.key.of_bytes(old) != b"include_usage" {
+                        let quoted = Span { start: member.key.start - 1, end: member.key.end + 1 };
+                        if json::text_of(quoted.of_bytes(old)).as_deref() != Some("include_usage") {
                             out.extend_from_slice(b",\"");
                             out.extend_from_slice(member.key.of_bytes(old));
                             out.extend_from_slice(b"\":");
@@ -207,6 +219,7 @@ impl<'a> Reader<'a> {
             model_value: Span::default(),
             max_completion_tokens: None,
             has_max_tokens: false,
+            null_max_tokens: None,
             stream_options: None,
             removals: Vec::new(),
             end: body.iter().rposition(|&byte| byte == b'}').unwrap_or(0),
@@ -256,16 +269,14 @@ impl<'a> Reader<'a> {
             },
             "stream_options" if matches!(value, Node::Object { .. }) => {
                 self.view.stream_options = self.member(key).map(|member| member.value);
-                let mut pairs = inside.windows(2);
-                self.view.wants_usage = pairs.any(|pair| {
-                    matches!(pair, [Node::String("include_usage"), Node::Static(StaticNode::Bool(true))])
-                });
+                self.view.wants_usage = wants_usage(value, inside);
             }
             "stream_options" => self.remove(key),
-            "max_tokens" => self.view.has_max_tokens = !matches!(value, Node::Static(StaticNode::Null)),
-            "max_completion_tokens" => {
-                self.view.max_completion_tokens = Some(Span::of(self.body, self.original(key)));
+            "max_tokens" if matches!(value, Node::Static(StaticNode::Null)) => {
+                self.view.null_max_tokens = self.member(key).map(|member| member.value);
             }
+            "max_tokens" => self.view.has_max_tokens = true,
+            "max_completion_tokens" => self.view.max_completion_tokens = self.member(key),
             "encoding_format" => self.view.wants_base64 = matches!(value, Node::String("base64")),
             "timeout" if self.task.dialect() == super::Dialect::Openai => {
                 self.view.timeout_s = number(value);
@@ -351,6 +362,24 @@ impl<'a> Reader<'a> {
         }
         self.view.removals.push(removal);
     }
+}
+
+/// Whether the object `options`, whose members are at the start of `inside`, says `include_usage: true`; the last
+/// of several counts, as for most readers.
+fn wants_usage(options: &Node<'_>, inside: &[Node<'_>]) -> bool {
+    let Node::Object { len, .. } = options else { return false };
+    let (mut at, mut wants) = (0, false);
+    for _ in 0..*len {
+        let (Some(key), Some(value)) = (inside.get(at), inside.get(at + 1)) else { return false };
+        if matches!(key, Node::String("include_usage")) {
+            wants = matches!(value, Node::Static(StaticNode::Bool(true)));
+        }
+        at += 2 + match value {
+            Node::Object { count, .. } | Node::Array { count, .. } => *count,
+            _ => 0,
+        };
+    }
+    wants
 }
 
 fn number(value: &Node<'_>) -> Option<f64> {

@@ -347,8 +347,11 @@ impl Found {
 fn finishes(choices: &[u8]) -> bool {
     let key = b"\"finish_reason\"";
     memmem::find_iter(choices, key).any(|at| {
+        let escaped = at > 0 && choices.get(at - 1) == Some(&b'\\'); // it ends a longer key
         let colon = json::space(choices, at + key.len());
-        choices.get(colon) == Some(&b':') && choices.get(json::space(choices, colon + 1)) == Some(&b'"')
+        !escaped
+            && choices.get(colon) == Some(&b':')
+            && choices.get(json::space(choices, colon + 1)) == Some(&b'"')
     })
 }
 

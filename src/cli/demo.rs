@@ -15,7 +15,7 @@ pub fn run() -> ExitCode {
     match start() {
         Ok(gateway) => {
             say(&gateway.ready_line());
-            say(&manual(gateway.world.listening.first().copied(), gateway.admin));
+            say(&manual(gateway.world.listening.first().copied(), gateway.world.admin));
             if gateway.wait() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
         Err(error) => {

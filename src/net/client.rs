@@ -110,15 +110,13 @@ pub struct Client {
 }
 
 /// Runs `exchanges` with a [`Client`] over `stream` until it returns; the connection is closed then.
-pub async fn run<F>(
+pub fn run<F: Future<Output = ()>>(
     stream: TcpStream,
     peer: SocketAddr,
     timer: Timer,
     buffers: Rc<Buffers>,
     exchanges: impl FnOnce(Client) -> F,
-) where
-    F: Future<Output = ()>,
-{
+) -> impl Future<Output = ()> {
     let fd = stream.as_raw_fd();
     let peer_text = peer.ip().to_string().into_boxed_str();
     let (read, out) = stream.into_split();
@@ -131,25 +129,41 @@ pub async fn run<F>(
         changes: Cell::new(0),
         buffers,
     });
-    let mut exchanges = pin!(exchanges(Client { inbox: Rc::clone(&inbox), out, fd, peer, peer_text, timer }));
-    let mut pump = pin!(pump(read, &inbox));
-    std::future::poll_fn(|cx| {
+    let client = Client { inbox: Rc::clone(&inbox), out, fd, peer, peer_text, timer };
+    Connection { exchanges: exchanges(client), pump: pump(read, Rc::clone(&inbox)), inbox, fd }
+}
+
+/// The two sides of a connection, polled by one task. Written out because an `async` block would hold both twice.
+struct Connection<E, P> {
+    exchanges: E,
+    pump: P,
+    inbox: Rc<Inbox>,
+    fd: RawFd,
+}
+
+impl<E: Future<Output = ()>, P: Future> Future for Connection<E, P> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: neither future is moved out of the pinned connection; `inbox` and `fd` are not pinned.
+        let this = unsafe { self.get_unchecked_mut() };
+        let mut exchanges = unsafe { Pin::new_unchecked(&mut this.exchanges) };
+        let mut pump = unsafe { Pin::new_unchecked(&mut this.pump) };
         loop {
             if exchanges.as_mut().poll(cx).is_ready() {
+                socket::shutdown(this.fd);
                 return Poll::Ready(());
             }
-            let before = inbox.changes.get();
+            let before = this.inbox.changes.get();
             let _ = pump.as_mut().poll(cx);
-            if inbox.changes.get() == before {
+            if this.inbox.changes.get() == before {
                 return Poll::Pending;
             }
         }
-    })
-    .await;
-    socket::shutdown(fd);
+    }
 }
 
-async fn pump(mut read: OwnedReadHalf<TcpStream>, inbox: &Inbox) -> std::convert::Infallible {
+async fn pump(mut read: OwnedReadHalf<TcpStream>, inbox: Rc<Inbox>) -> std::convert::Infallible {
     let mut canceller = Canceller::new();
     loop {
         until(|| inbox.state.get() == Pump::Wanted).await;

@@ -36,6 +36,12 @@ impl Door {
         Ok(())
     }
 
+    /// Sockets on their way: they are load already.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.queue.len() as u64
+    }
+
     /// The next socket handed to this shard.
     pub async fn pop(&self) -> (TcpStream, SocketAddr) {
         poll_fn(|cx| {

@@ -207,7 +207,11 @@ impl Record {
         model.duration.record(now_us - self.since_us);
         if self.content_us > 0 {
             model.overhead.record(self.overhead_us());
-            model.upstream.record((if self.stream { now_us } else { self.content_us }) - self.first_sent_us);
+            let upstream_us = (if self.stream { now_us } else { self.content_us }) - self.first_sent_us;
+            model.upstream.record(upstream_us);
+            if let Some(per_token_us) = upstream_us.checked_div(self.usage.output) {
+                model.per_token.record(per_token_us);
+            }
             if self.stream {
                 model.first_token.record(self.content_us - self.request_end_us);
             }

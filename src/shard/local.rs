@@ -1,5 +1,6 @@
 //! What the gateway answers itself: models, health, and what all endpoints say together.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -23,6 +24,8 @@ const JSON: &str = "application/json";
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Largest such answer.
 const ASK_BYTES_MAX: usize = 4 << 20;
+/// Largest page of metrics.
+const METRICS_BYTES_MAX: usize = 64 << 20;
 
 /// An answer ready to be written.
 pub struct Local {
@@ -70,8 +73,8 @@ pub async fn answer(
         }
         Route::Readiness => json(200, &json!({"status": "healthy", "db": "Not connected"})),
         Route::Metrics => {
-            let place = format!("location: http://{}/metrics\r\n", shard.world.config.server.admin_listen);
-            local(shard, manner, 307, "text/plain", &place, b"")
+            let page = metrics(shard, client).await?;
+            local(shard, manner, 200, "text/plain; version=0.0.4; charset=utf-8", "", &page)
         }
         Route::Tags => json(200, &models::tags(&catalog, registry)),
         Route::Ps => json(200, &loaded(shard, client).await?),
@@ -113,6 +116,25 @@ fn version(shard: &Shard) -> String {
     let number =
         |text: &String| text.split('.').map(|part| part.parse::<u32>().unwrap_or(0)).collect::<Vec<_>>();
     versions.min_by_key(number).unwrap_or_else(|| "0.0.0".to_owned())
+}
+
+/// The page of the admin listener, asked for there: it is the control core that renders it, never a shard.
+async fn metrics(shard: &Shard, client: &Client) -> Result<Vec<u8>, Exit> {
+    let mut address = shard.world.admin;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    let target = fetch::Target { address, authority: "localhost", path: "/metrics", key: None };
+    client.timer().set(shard.clock.after(ASK_TIMEOUT));
+    match client.race(pin!(fetch::get(target, METRICS_BYTES_MAX))).await {
+        Ok(Ok((200, page))) => Ok(page),
+        Err(Stop::ClientGone) => Err(None),
+        _ => Err(Some(Failure::new(FailureKind::Internal, "The control core does not answer."))),
+    }
 }
 
 /// `/api/ps` of all Ollama endpoints, asked now and together.

@@ -93,8 +93,8 @@ fn connection(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr) {
     let buffers = Rc::clone(&shard.buffers);
     task::spawn(
         &shard.tasks,
-        client::run(stream, peer, timer, buffers, async move |client| {
-            requests(&open.shard, client).await;
+        client::run(stream, peer, timer, buffers, async move |mut client| {
+            requests(&open.shard, &mut client).await;
         }),
     );
 }
@@ -120,12 +120,12 @@ impl Drop for Open {
     }
 }
 
-async fn requests(shard: &Rc<Shard>, mut client: Client) {
+async fn requests(shard: &Rc<Shard>, client: &mut Client) {
     let mut first = true;
-    while head::wait(shard, &mut client, first).await {
+    while head::wait(shard, client, first).await {
         first = false;
         // In memory of its own, so that an idle connection does not hold it.
-        match Box::pin(one(shard, &mut client)).await {
+        match Box::pin(one(shard, client)).await {
             After::KeepAlive => {}
             After::Close => return,
             After::Linger => {
@@ -142,7 +142,8 @@ async fn one(shard: &Rc<Shard>, client: &mut Client) -> After {
         Ok(incoming) => exchange::run(shard, client, incoming).await,
         Err(NoRequest::Quiet) => After::Close,
         Err(NoRequest::Refused(error)) => {
-            let failure = Failure { status: error.status(), ..Failure::new(FailureKind::Http, error.message()) };
+            let failure =
+                Failure { status: error.status(), ..Failure::new(FailureKind::Http, error.message()) };
             refuse(shard, client, &failure).await
         }
         Err(NoRequest::TimedOut) => {
@@ -167,8 +168,8 @@ impl Shard {
     /// eighth and two connections.
     fn elsewhere(&self) -> Option<usize> {
         let load = |at: usize| {
-            let metrics = &self.world.shards[at].metrics;
-            metrics.connections.get() + metrics.exchanges.get()
+            let shard = &self.world.shards[at];
+            shard.metrics.connections.get() + shard.metrics.exchanges.get() + 2 * shard.door.waiting()
         };
         let own = load(self.index);
         let (least, at) = (0..self.world.shards.len()).map(|at| (load(at), at)).min()?;

@@ -116,6 +116,8 @@ pub struct ModelMetrics {
     pub gap: Histogram,
     /// Our own share of an exchange.
     pub overhead: Histogram,
+    /// Endpoint time by completion token.
+    pub per_token: Histogram,
     /// Attempts by endpoint.
     pub attempts: Box<[AttemptMetrics]>,
 }
@@ -141,6 +143,7 @@ impl ModelMetrics {
             upstream: Histogram::new(&EXCHANGE_US),
             gap: Histogram::new(&SHORT_US),
             overhead: Histogram::new(&SHORT_US),
+            per_token: Histogram::new(&SHORT_US),
             attempts: (0..endpoints).map(|_| AttemptMetrics::default()).collect(),
         }
     }

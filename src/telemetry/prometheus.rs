@@ -40,6 +40,7 @@ struct Model {
     upstream: Reading,
     gap: Reading,
     overhead: Reading,
+    per_token: Reading,
     /// Success and failure by endpoint.
     attempts: Vec<[u64; 2]>,
 }
@@ -102,12 +103,13 @@ impl Page<'_> {
                 used.iter().map(|metrics| metrics.tokens_input.get()).sum(),
                 used.iter().map(|metrics| metrics.tokens_output.get()).sum(),
             ],
-            cost: used.iter().map(|metrics| metrics.cost.get()).sum(),
+            cost: used.iter().map(|metrics| metrics.cost.get()).fold(0.0, |sum, cost| sum + cost),
             duration: read(&EXCHANGE_US, |metrics| &metrics.duration),
             first_token: read(&EXCHANGE_US, |metrics| &metrics.first_token),
             upstream: read(&EXCHANGE_US, |metrics| &metrics.upstream),
             gap: read(&SHORT_US, |metrics| &metrics.gap),
             overhead: read(&SHORT_US, |metrics| &metrics.overhead),
+            per_token: read(&SHORT_US, |metrics| &metrics.per_token),
             attempts,
         }
     }
@@ -347,6 +349,9 @@ impl Page<'_> {
                 &m.first_token
             }),
             ("litellm_overhead_latency_metric", "The gateway's own share.", |m| &m.overhead),
+            ("litellm_deployment_latency_per_output_token", "Endpoint time by completion token.", |m| {
+                &m.per_token
+            }),
         ] {
             self.family(name, "histogram", help);
             for model in models {
@@ -402,6 +407,7 @@ impl Page<'_> {
             ("litellm_deployment_success_responses_total", "counter", "Attempts answered by a deployment."),
             ("litellm_deployment_failure_responses_total", "counter", "Attempts failed by a deployment."),
             ("litellm_deployment_total_requests_total", "counter", "Attempts on a deployment."),
+            ("litellm_deployment_cooled_down_total", "counter", "Times a deployment was marked unhealthy."),
             ("litellm_deployment_state", "gauge", "0 healthy, 1 partial outage, 2 complete outage."),
         ] {
             self.family(name, kind, help);
@@ -422,6 +428,7 @@ impl Page<'_> {
                         "litellm_deployment_success_responses_total" => success,
                         "litellm_deployment_failure_responses_total" => failure,
                         "litellm_deployment_total_requests_total" => success + failure,
+                        "litellm_deployment_cooled_down_total" => endpoint.marked_down(),
                         _ if !endpoint.health().is_up() => 2,
                         _ => u64::from(endpoint.health().run() > 0),
                     };

@@ -396,7 +396,8 @@ impl HeadScan {
             self.line_start = self.at;
         }
         self.at = buffer.len();
-        self.check(buffer.len().saturating_sub(self.line_start), limits)?;
+        let tail = buffer.get(self.line_start..).unwrap_or_default();
+        self.check(tail.strip_suffix(b"\r").unwrap_or(tail).len(), limits)?; // half of a CRLF is no part of the line
         if buffer.len() > limits.head { Err(RequestError::TooLarge) } else { Ok(None) }
     }
 
