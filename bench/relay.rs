@@ -31,7 +31,9 @@ struct Relay {
 
 fn main() -> std::io::Result<()> {
     let arguments: Vec<SocketAddr> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
-    let [listen, upstream] = arguments[..] else { return Err(std::io::Error::other("relay LISTEN UPSTREAM")) };
+    let [listen, upstream] = arguments[..] else {
+        return Err(std::io::Error::other("relay LISTEN UPSTREAM"));
+    };
     let socket = listener::bind(listen)?;
     Runtime::build(Driver::Auto, 1024)?.block_on(async {
         let relay = Rc::new(Relay {
@@ -47,9 +49,15 @@ fn main() -> std::io::Result<()> {
             let buffers = Rc::clone(&relay.buffers);
             task::spawn(
                 &relay.tasks,
-                client::run(stream, peer, timer, buffers, async move |mut client| {
-                    while one(&here, &mut client).await.is_some() {}
-                }),
+                client::run(
+                    stream,
+                    peer,
+                    timer,
+                    buffers,
+                    async move |mut client| {
+                        while one(&here, &mut client).await.is_some() {}
+                    },
+                ),
             );
         }
         Ok(())

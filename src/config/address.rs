@@ -159,6 +159,22 @@ fn has_host_bits(network: IpAddr, prefix: u8) -> bool {
     }
 }
 
+impl Cidr {
+    /// Whether `address` is in the range; an IPv4 address in IPv6 form counts as itself.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let shared = |a: u128, b: u128, width: u32| {
+            let free = width - u32::from(self.prefix).min(width);
+            a.checked_shr(free).unwrap_or(0) == b.checked_shr(free).unwrap_or(0)
+        };
+        match (self.network, address.to_canonical()) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => shared(u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
+            (IpAddr::V6(a), IpAddr::V6(b)) => shared(a.to_bits(), b.to_bits(), 128),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Cidr {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}/{}", self.network, self.prefix)
@@ -168,6 +184,22 @@ impl fmt::Display for Cidr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_hold_what_they_should() {
+        let range = |network: &str, prefix| Cidr { network: network.parse().unwrap(), prefix };
+        for (cidr, inside, outside) in [
+            (range("10.0.0.0", 8), "10.255.1.2", "11.0.0.0"),
+            (range("10.0.0.0", 8), "::ffff:10.1.1.1", "::1"),
+            (range("0.0.0.0", 0), "9.9.9.9", "::1"),
+            (range("127.0.0.1", 32), "127.0.0.1", "127.0.0.2"),
+            (range("fd00::", 8), "fdff::1", "fe00::"),
+            (range("::", 0), "fe00::", "1.2.3.4"),
+        ] {
+            assert!(cidr.contains(inside.parse().unwrap()), "{cidr} {inside}");
+            assert!(!cidr.contains(outside.parse().unwrap()), "{cidr} {outside}");
+        }
+    }
 
     #[test]
     fn urls_are_read_and_shown_again() {

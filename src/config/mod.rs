@@ -63,7 +63,7 @@ pub struct Server {
     pub driver: Driver,
     /// Exchanges at once over all shards; more are answered 503.
     pub max_concurrent_requests: usize,
-    /// Client connections at once over all shards; more wait in the kernel's queue.
+    /// Client connections at once over all shards; more are closed as they come.
     pub max_connections: usize,
     /// Largest request body in bytes; more is 413.
     pub body_bytes_max: Bytes,
@@ -87,7 +87,7 @@ pub struct Server {
     pub write_timeout: Duration,
     /// How long running exchanges may finish after TERM or INT.
     pub drain_timeout: Duration,
-    /// Peers whose `X-Forwarded-For` is believed.
+    /// Peers whose `X-Forwarded-For` says who the client is.
     pub trusted_proxies: Vec<Cidr>,
     /// Headers added to every answer.
     pub headers: Vec<(String, String)>,

@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use monoio::buf::IoBufMut;
 use monoio::io::{AsyncWriteRent, CancelableAsyncReadRent, Canceller, Splitable};
@@ -107,6 +108,7 @@ pub struct Client {
     peer: SocketAddr,
     peer_text: Box<str>,
     timer: Timer,
+    write_limit_us: Option<u64>,
 }
 
 /// Runs `exchanges` with a [`Client`] over `stream` until it returns; the connection is closed then.
@@ -129,7 +131,7 @@ pub fn run<F: Future<Output = ()>>(
         changes: Cell::new(0),
         buffers,
     });
-    let client = Client { inbox: Rc::clone(&inbox), out, fd, peer, peer_text, timer };
+    let client = Client { inbox: Rc::clone(&inbox), out, fd, peer, peer_text, timer, write_limit_us: None };
     Connection { exchanges: exchanges(client), pump: pump(read, Rc::clone(&inbox)), inbox, fd }
 }
 
@@ -224,6 +226,11 @@ impl Client {
     #[must_use]
     pub fn peer_text(&self) -> &str {
         &self.peer_text
+    }
+
+    /// From now on, a write that makes no progress for `limit` is given up; the timer is set by every write.
+    pub fn limit_writes(&mut self, limit: Duration) {
+        self.write_limit_us = u64::try_from(limit.as_micros()).ok();
     }
 
     /// The connection's one deadline.
@@ -338,6 +345,9 @@ impl Client {
     pub async fn write_from(&mut self, mut bytes: Vec<u8>, start: usize) -> Result<Vec<u8>, Stop> {
         let mut sent = start;
         while sent < bytes.len() {
+            if let Some(limit_us) = self.write_limit_us {
+                self.timer.extend(limit_us);
+            }
             let end = bytes.len();
             let slice = monoio::buf::IoBuf::slice(bytes, sent..end);
             let mut writing = pin!(self.out.write(slice));

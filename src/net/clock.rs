@@ -68,6 +68,7 @@ struct Slot {
 /// All timers of a shard.
 #[derive(Debug, Default)]
 pub struct Timers {
+    ticked_us: Cell<u64>,
     slots: RefCell<Vec<Option<Rc<Slot>>>>,
     free: RefCell<Vec<usize>>,
 }
@@ -94,6 +95,7 @@ impl Timers {
 
     /// Fires what is due at `now_us`.
     pub fn tick(&self, now_us: u64) {
+        self.ticked_us.set(now_us);
         self.fire(|slot| slot.at_us.get() <= now_us);
     }
 
@@ -127,6 +129,13 @@ impl Timer {
         self.slot.fired.set(false);
         self.slot.idle.set(false);
         self.slot.at_us.set(at_us);
+    }
+
+    /// Fires `limit_us` after the next tick: for deadlines that move with every step.
+    pub fn extend(&self, limit_us: u64) {
+        self.set(
+            self.table.ticked_us.get().saturating_add(limit_us).saturating_add(2 * TICK.as_micros() as u64),
+        );
     }
 
     /// As [`Timer::set`], for a wait that nothing depends on.

@@ -1,6 +1,6 @@
 //! What is noted of an exchange: its numbers, and its line in the log.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::Shard;
@@ -9,6 +9,7 @@ use super::relay::{Answered, Content};
 use super::reply::{self, Manner};
 use crate::api::{Failure, Usage, View};
 use crate::catalog::{Candidate, Deployment};
+use crate::wire::http1::request::Name;
 use crate::wire::json;
 
 /// Gathered while the exchange runs; counted by [`Record::finish`].
@@ -32,7 +33,7 @@ pub struct Record {
 /// What only the log wants.
 struct Line {
     request_id: String,
-    peer: SocketAddr,
+    client: IpAddr,
     method_and_path: String,
     model: String,
     error: Option<String>,
@@ -44,7 +45,7 @@ impl Record {
     pub fn new(shard: &Shard, incoming: &Incoming, manner: &Manner, peer: SocketAddr) -> Self {
         let line = shard.world.log.wants_access().then(|| Line {
             request_id: manner.request_id.clone(),
-            peer,
+            client: caller(shard, incoming, peer.ip()),
             method_and_path: format!(
                 "{:?} {}",
                 incoming.request.method,
@@ -233,7 +234,7 @@ impl Record {
             r#"{{"time":"{}","id":{},"client":"{}","request":{},"status":{},"model":{},"endpoint":{},"attempts":{},"stream":{},"ms":{:.3},"first_ms":{:.3},"overhead_us":{},"tokens_in":{},"tokens_out":{}"#,
             crate::telemetry::log::timestamp(),
             text(&line.request_id),
-            line.peer.ip(),
+            line.client,
             text(&line.method_and_path),
             self.status,
             text(&line.model),
@@ -252,6 +253,23 @@ impl Record {
         out.push('}');
         shard.world.log.access(out);
     }
+}
+
+/// Who the client is: the peer, or where a trusted proxy says it is, read from the right as far as proxies are
+/// trusted (nginx, `real_ip_recursive`).
+fn caller(shard: &Shard, incoming: &Incoming, peer: IpAddr) -> IpAddr {
+    let trusted = &shard.world.config.server.trusted_proxies;
+    let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
+    let hops = incoming.request.field(&incoming.buffer, Name::ForwardedFor).unwrap_or_default();
+    let mut client = peer;
+    for hop in hops.rsplit(|&byte| byte == b',') {
+        let address = std::str::from_utf8(hop.trim_ascii()).ok().and_then(|text| text.parse().ok());
+        match address.filter(|_| is_trusted(client)) {
+            Some(address) => client = address,
+            None => break,
+        }
+    }
+    client
 }
 
 fn millis(us: u64) -> f64 {

@@ -66,7 +66,10 @@ impl Ask<'_> {
         let endpoint = self.endpoint;
         let turn = usize::try_from(self.shard.random() >> 33).unwrap_or(0);
         let failed = |why: &str| {
-            endpoint.observe(false, self.shard.world.thresholds());
+            // Without probes nobody would take the mark off again.
+            if self.shard.world.config.health.enabled {
+                endpoint.observe(false, self.shard.world.thresholds());
+            }
             endpoint.set_last_error(Some(why.to_owned()));
             Failure::new(FailureKind::ConnectFailed, format!("{}: {why}", endpoint.config.name))
         };

@@ -69,7 +69,6 @@ async fn steps(
         Err(None) => {
             let answer = local::answer(shard, client, incoming, manner).await?;
             record.status = answer.status;
-            client.timer().set(shard.clock.after(shard.world.config.server.write_timeout));
             client.write(answer.bytes).await.map_err(|_| None)?;
             Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
         }
@@ -142,7 +141,6 @@ async fn tell(
     );
     let manner = Manner { keep_alive: manner.keep_alive && !unread, ..manner.clone() };
     let fields = record.attempt_fields(shard, &manner.request_id);
-    client.timer().set(shard.clock.after(shard.world.config.server.write_timeout));
     match client.write(manner.failure(shard, failure, &fields)).await {
         Ok(_) if manner.keep_alive => After::KeepAlive,
         Ok(_) => After::Linger,

@@ -104,7 +104,6 @@ pub async fn read_body(
         }
         if !told {
             told = true;
-            client.timer().set(shard.clock.after(shard.world.config.server.write_timeout));
             client.write(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await.map_err(|_| None)?;
         }
         grow(&mut incoming.buffer, &body, head, held)?;

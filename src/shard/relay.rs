@@ -131,7 +131,6 @@ pub async fn answer(
             let body = buffer.get(start..).unwrap_or_default();
             let out = whole(shard, head, body, &answer, &model, base64, manner.head_only);
             shard.buffers.give(buffer);
-            client.timer().set(shard.clock.after(shard.world.config.server.write_timeout));
             let out = client.write(out).await.map_err(|_| None)?;
             shard.buffers.give(out);
             Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
@@ -341,7 +340,6 @@ impl Relay<'_> {
     }
 
     async fn write(&self, client: &mut Client, bytes: Vec<u8>, start: usize) -> Result<(), Exit> {
-        client.timer().set(self.shard.clock.after(self.shard.world.config.server.write_timeout));
         let bytes = client.write_from(bytes, start).await.map_err(|_| None)?;
         self.shard.buffers.give(bytes);
         Ok(())

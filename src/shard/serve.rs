@@ -94,6 +94,7 @@ fn connection(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr) {
     task::spawn(
         &shard.tasks,
         client::run(stream, peer, timer, buffers, async move |mut client| {
+            client.limit_writes(open.shard.world.config.server.write_timeout);
             requests(&open.shard, &mut client).await;
         }),
     );
@@ -156,7 +157,6 @@ async fn one(shard: &Rc<Shard>, client: &mut Client) -> After {
 async fn refuse(shard: &Shard, client: &mut Client, failure: &Failure) -> After {
     shard.metrics().local(failure.status);
     let answer = Manner::of_nothing(shard).failure(shard, failure, "");
-    client.timer().set(shard.clock.after(shard.world.config.server.write_timeout));
     match client.write(answer).await {
         Ok(_) => After::Linger,
         Err(_) => After::Close,

@@ -53,12 +53,23 @@ impl Gateway {
     /// # Panics
     /// When no `ready` line comes within 20 s; the message holds what the process wrote to stderr.
     pub fn start(toml: &str) -> Gateway {
+        Gateway::run(toml, Command::new(env!("CARGO_BIN_EXE_corelane")))
+    }
+
+    /// As `start`, with so many open files at most.
+    pub fn start_limited(toml: &str, files: u32) -> Gateway {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_corelane")]);
+        Gateway::run(toml, shell)
+    }
+
+    fn run(toml: &str, mut command: Command) -> Gateway {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let stem = format!("corelane-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let config = std::env::temp_dir().join(format!("{stem}.toml"));
         let log = std::env::temp_dir().join(format!("{stem}.log"));
         fs::write(&config, with_driver(toml)).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_corelane"))
+        let mut child = command
             .arg("serve")
             .arg("-c")
             .arg(&config)

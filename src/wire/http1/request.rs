@@ -2,8 +2,8 @@
 //!
 //! Two steps. [`HeadScan`] is fed as bytes come: it finds the end of the head and refuses at once what no later
 //! byte can mend (a bare LF, a line or head too long), so a slow sender costs one look at each byte.
-//! [`Request::parse`] then reads the complete head once. Sources: RFC 9110, RFC 9112 and the finds listed in
-//! `docs/framing.md`; where the RFC leaves a choice between reading and refusing, it refuses.
+//! [`Request::parse`] then reads the complete head once. Sources: RFC 9110, RFC 9112 and the finds named in
+//! `tests/data/framing`; where the RFC leaves a choice between reading and refusing, it refuses.
 
 use super::Framing;
 use super::field::{self, has_token};
