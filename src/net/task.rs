@@ -47,3 +47,35 @@ pub fn spawn(counts: &Rc<TaskCounts>, future: impl Future<Output = ()> + 'static
     #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
     drop(monoio::spawn(Caught { future, counts: Rc::clone(counts) }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Driver;
+    use crate::net::clock;
+    use crate::net::runtime::Runtime;
+
+    #[test]
+    fn a_panic_ends_one_task_and_is_counted() {
+        for driver in [Driver::Auto, Driver::Epoll] {
+            let counts = Rc::new(TaskCounts::default());
+            let went_on = Rc::new(Cell::new(false));
+            Runtime::build(driver, 256).unwrap().block_on(async {
+                spawn(&counts, async {
+                    clock::sleep(Duration::from_millis(1)).await;
+                    panic!("on purpose");
+                });
+                let neighbour = Rc::clone(&went_on);
+                spawn(&counts, async move {
+                    clock::sleep(Duration::from_millis(20)).await;
+                    neighbour.set(true);
+                });
+                clock::sleep(Duration::from_millis(60)).await;
+            });
+            assert!(went_on.get(), "the neighbour went on");
+            assert_eq!((counts.live.get(), counts.panicked.get()), (0, 1));
+        }
+    }
+}
