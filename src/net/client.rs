@@ -3,10 +3,11 @@
 //! Both are polled by the same task, so they talk through plain cells. The pump is the only reader of the socket:
 //! while an exchange runs it keeps one read pending, which notices a client that leaves without an extra system
 //! call, and holds what a pipelining client sends early. On a connection that stays idle the pending read is
-//! cancelled *and awaited* (rule 1 of [`crate::net`]), its buffer given back, and a poll put in its place.
-//! Cost: an idle connection holds no buffer; an exchange holds one small buffer beside its request.
+//! cancelled *and awaited* (rule 1 of [`crate::net`]) and the socket handed back, so that it can wait without all
+//! this ([`readable`]); in a long stream a poll takes the read's place.
+//! Cost: an exchange holds one small buffer beside its request.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -17,8 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use monoio::buf::IoBufMut;
-use monoio::io::{AsyncWriteRent, CancelableAsyncReadRent, Canceller, Splitable};
-use monoio::io::{OwnedReadHalf, OwnedWriteHalf};
+use monoio::io::{AsyncWriteRent, CancelableAsyncReadRent, Canceller};
 use monoio::net::TcpStream;
 
 use super::buffer::{self, Buffers};
@@ -56,6 +56,8 @@ struct Inbox {
     lent: Cell<bool>,
     /// Give the buffer back and wait without one.
     park: Cell<bool>,
+    /// Let nothing be pending: the socket is to be taken away.
+    stop: Cell<bool>,
     /// Grows by one with every change the exchange should see.
     changes: Cell<u32>,
     buffers: Rc<Buffers>,
@@ -103,7 +105,7 @@ impl Inbox {
 /// The exchange's hold on its client.
 pub struct Client {
     inbox: Rc<Inbox>,
-    out: OwnedWriteHalf<TcpStream>,
+    stream: Shared,
     fd: RawFd,
     peer: SocketAddr,
     peer_text: Box<str>,
@@ -111,7 +113,25 @@ pub struct Client {
     write_limit_us: Option<u64>,
 }
 
-/// Runs `exchanges` with a [`Client`] over `stream` until it returns; the connection is closed then.
+/// The socket as both sides of the task use it: reads by the pump, writes by the exchange, never across an await.
+type Shared = Rc<UnsafeCell<TcpStream>>;
+
+/// What becomes of a connection when its exchanges are over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It is closed.
+    Close,
+    /// Its socket is handed back; only after [`Client::rest`] said `true`.
+    Rest,
+}
+
+impl From<()> for End {
+    fn from((): ()) -> Self {
+        Self::Close
+    }
+}
+
+/// Runs `exchanges` with a [`Client`] over `stream` until it returns; then the connection is closed.
 pub fn run<F: Future<Output = ()>>(
     stream: TcpStream,
     peer: SocketAddr,
@@ -119,45 +139,78 @@ pub fn run<F: Future<Output = ()>>(
     buffers: Rc<Buffers>,
     exchanges: impl FnOnce(Client) -> F,
 ) -> impl Future<Output = ()> {
+    run_until_rest(stream, peer, timer, buffers, exchanges, drop)
+}
+
+/// As [`run`], but `exchanges` may end with [`End::Rest`]: then `rested` gets the socket.
+pub fn run_until_rest<F: Future<Output: Into<End>>>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    timer: Timer,
+    buffers: Rc<Buffers>,
+    exchanges: impl FnOnce(Client) -> F,
+    rested: impl FnOnce(TcpStream),
+) -> impl Future<Output = ()> {
     let fd = stream.as_raw_fd();
     let peer_text = peer.ip().to_string().into_boxed_str();
-    let (read, out) = stream.into_split();
+    let stream = Rc::new(UnsafeCell::new(stream));
     let inbox = Rc::new(Inbox {
         state: Cell::new(Pump::Rest),
         bytes: RefCell::default(),
         watching: Cell::new(false),
         lent: Cell::new(false),
-        park: Cell::new(true), // a connection that never asks for anything never has a buffer
+        park: Cell::new(false),
+        stop: Cell::new(false),
         changes: Cell::new(0),
         buffers,
     });
-    let client = Client { inbox: Rc::clone(&inbox), out, fd, peer, peer_text, timer, write_limit_us: None };
-    Connection { exchanges: exchanges(client), pump: pump(read, Rc::clone(&inbox)), inbox, fd }
+    let client = Client {
+        inbox: Rc::clone(&inbox),
+        stream: Rc::clone(&stream),
+        fd,
+        peer,
+        peer_text,
+        timer,
+        write_limit_us: None,
+    };
+    let sides = (exchanges(client), pump(Rc::clone(&stream), Rc::clone(&inbox)));
+    Connection { sides: Some(sides), inbox, stream: Some((stream, rested)), fd }
 }
 
 /// The two sides of a connection, polled by one task. Written out because an `async` block would hold both twice.
-struct Connection<E, P> {
-    exchanges: E,
-    pump: P,
+struct Connection<E, P, R> {
+    /// Exchanges and pump; dropped before the socket is handed back.
+    sides: Option<(E, P)>,
     inbox: Rc<Inbox>,
+    stream: Option<(Shared, R)>,
     fd: RawFd,
 }
 
-impl<E: Future<Output = ()>, P: Future> Future for Connection<E, P> {
+impl<E: Future<Output: Into<End>>, P: Future, R: FnOnce(TcpStream)> Future for Connection<E, P, R> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // SAFETY: neither future is moved out of the pinned connection; `inbox` and `fd` are not pinned.
+        // SAFETY: the sides are never moved out of the pinned connection, they are dropped where they are; the other
+        // fields are not pinned.
         let this = unsafe { self.get_unchecked_mut() };
-        let mut exchanges = unsafe { Pin::new_unchecked(&mut this.exchanges) };
-        let mut pump = unsafe { Pin::new_unchecked(&mut this.pump) };
         loop {
-            if exchanges.as_mut().poll(cx).is_ready() {
-                socket::shutdown(this.fd);
+            let Some((exchanges, pump)) = this.sides.as_mut() else { return Poll::Ready(()) };
+            // SAFETY: as above, for both.
+            if let Poll::Ready(end) = unsafe { Pin::new_unchecked(exchanges) }.poll(cx) {
+                let end = end.into();
+                if end == End::Close {
+                    socket::shutdown(this.fd);
+                }
+                this.sides = None;
+                if let Some((stream, rested)) = this.stream.take().filter(|_| end == End::Rest)
+                    && let Some(stream) = Rc::into_inner(stream)
+                {
+                    rested(stream.into_inner());
+                }
                 return Poll::Ready(());
             }
             let before = this.inbox.changes.get();
-            let _ = pump.as_mut().poll(cx);
+            let _ = unsafe { Pin::new_unchecked(pump) }.poll(cx);
             if this.inbox.changes.get() == before {
                 return Poll::Pending;
             }
@@ -165,21 +218,26 @@ impl<E: Future<Output = ()>, P: Future> Future for Connection<E, P> {
     }
 }
 
-async fn pump(mut read: OwnedReadHalf<TcpStream>, inbox: Rc<Inbox>) -> std::convert::Infallible {
+async fn pump(stream: Shared, inbox: Rc<Inbox>) -> std::convert::Infallible {
     let mut canceller = Canceller::new();
     loop {
         until(|| inbox.state.get() == Pump::Wanted).await;
         inbox.state.set(Pump::Pending);
-        if inbox.park.get() && !poll_readable(&read).await {
-            inbox.set(Pump::Ended);
-            continue;
+        if inbox.park.get() {
+            let readable = poll_readable(&stream, &inbox).await;
+            if readable != Some(true) {
+                inbox.set(if readable.is_none() { Pump::Rest } else { Pump::Ended });
+                continue;
+            }
         }
         inbox.park.set(false);
         let bytes = inbox.take();
         let (start, end) = (bytes.len(), bytes.capacity());
         let slice = bytes.slice_mut(start..end);
+        // SAFETY: one task; the reference lives in this future only, and a read and a write may run side by side.
+        let socket = unsafe { &mut *stream.get() };
         // In memory of its own: a connection that waits for readiness does not hold it.
-        let mut reading = Box::pin(read.cancelable_read(slice, canceller.handle()));
+        let mut reading = Box::pin(socket.cancelable_read(slice, canceller.handle()));
         let early = std::future::poll_fn(|cx| match reading.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending if inbox.park.get() => Poll::Ready(None),
@@ -197,17 +255,35 @@ async fn pump(mut read: OwnedReadHalf<TcpStream>, inbox: Rc<Inbox>) -> std::conv
         if inbox.park.get() && matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED))
         {
             inbox.put(read);
-            inbox.set(Pump::Wanted);
+            inbox.set(if inbox.stop.get() { Pump::Rest } else { Pump::Wanted });
         } else {
             inbox.finish(&result, read);
         }
     }
 }
 
-async fn poll_readable(read: &OwnedReadHalf<TcpStream>) -> bool {
-    // SAFETY: the half is alive, both halves are used by this one task, and `readable` takes `&TcpStream`.
-    let stream = unsafe { &*read.0.get() };
-    stream.readable(true).await.is_ok()
+/// Waits without a buffer for something to read. `None`: it was told to stop; a poll takes no bytes, so dropping it
+/// loses none.
+async fn poll_readable(stream: &Shared, inbox: &Inbox) -> Option<bool> {
+    // SAFETY: one task, and `readable` takes `&TcpStream`.
+    let mut readable = pin!(unsafe { &*stream.get() }.readable(true));
+    std::future::poll_fn(|cx| match readable.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Some(result.is_ok())),
+        Poll::Pending if inbox.stop.get() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+/// Waits on a socket that nobody serves, for as little memory as there can be; `false`: the timer fired first.
+pub async fn readable(stream: &TcpStream, timer: &Timer) -> bool {
+    let mut readable = pin!(stream.readable(true));
+    std::future::poll_fn(|cx| match readable.as_mut().poll(cx) {
+        Poll::Ready(_) => Poll::Ready(true),
+        Poll::Pending if timer.poll_fired(cx) => Poll::Ready(false),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// Waits for a condition that the same task changes; it is polled again whenever the other side has moved.
@@ -291,6 +367,15 @@ impl Client {
         }
     }
 
+    /// Gives up a pending read. `true`: nothing has come, and nothing is pending any more.
+    pub async fn rest(&mut self) -> bool {
+        self.inbox.stop.set(true);
+        self.park();
+        until(|| !matches!(self.inbox.state.get(), Pump::Pending | Pump::Wanted)).await;
+        self.inbox.stop.set(false);
+        self.inbox.state.get() == Pump::Rest && self.inbox.bytes.borrow().is_empty()
+    }
+
     /// Puts back bytes that belong to the next request.
     pub fn unread(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
@@ -350,7 +435,8 @@ impl Client {
             }
             let end = bytes.len();
             let slice = monoio::buf::IoBuf::slice(bytes, sent..end);
-            let mut writing = pin!(self.out.write(slice));
+            // SAFETY: as in the pump; a write and a read may run side by side.
+            let mut writing = pin!(unsafe { &mut *self.stream.get() }.write(slice));
             let timer = &self.timer;
             let (result, slice) = std::future::poll_fn(|cx| match writing.as_mut().poll(cx) {
                 Poll::Ready(done) => Poll::Ready(Ok(done)),

@@ -56,21 +56,30 @@ pub async fn read(shard: &Shard, client: &mut Client) -> Result<Incoming, NoRequ
     Ok(Incoming { buffer, request, since_us })
 }
 
-/// Waits for the first byte of a request; `false`: the client is gone, or was silent too long. A connection that
-/// stays silent for a second gives its buffer back.
-pub async fn wait(shard: &Shard, client: &mut Client, first: bool) -> bool {
-    let server = &shard.world.config.server;
-    let patience = if first { server.head_timeout } else { server.keep_alive };
-    let end_us = shard.clock.now_us() + micros(patience);
-    client.timer().set_idle((shard.clock.now_us() + 1_000_000).min(end_us));
+/// What a connection does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Bytes of a request are there.
+    Request,
+    /// It has been silent for a while; nothing is pending on it.
+    Rest,
+    /// The client is gone, or the gateway drains.
+    Close,
+}
+
+/// Silence after which a connection gives its memory back.
+const REST_AFTER_US: u64 = 1_000_000;
+
+/// Waits for the first byte of a request.
+pub async fn wait(shard: &Shard, client: &mut Client) -> Next {
+    client.timer().set_idle(shard.clock.now_us() + REST_AFTER_US);
     loop {
         match client.idle().await {
-            Ok(there) => return there,
-            Err(_) if shard.clock.now_us() >= end_us || shard.world.is_draining() => return false,
-            Err(_) => {
-                client.park();
-                client.timer().set_idle(end_us);
-            }
+            Ok(true) => return Next::Request,
+            Ok(false) => return Next::Close,
+            Err(_) if shard.world.is_draining() => return Next::Close,
+            Err(_) if client.rest().await => return Next::Rest,
+            Err(_) => client.timer().set_idle(shard.clock.now_us() + REST_AFTER_US),
         }
     }
 }

@@ -2,15 +2,17 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use monoio::net::TcpStream;
 
-use super::head::{self, NoRequest};
+use super::head::{self, Next, NoRequest};
 use super::reply::Manner;
 use super::{Shard, exchange};
 use crate::api::{Failure, FailureKind};
+use crate::net::client::{self, End};
 use crate::net::listener::{self, Listener};
-use crate::net::{Client, client, clock, memory, task};
+use crate::net::{Client, clock, memory, task};
 use crate::world::Seat;
 
 /// What we read of a client that is still sending when it has been answered.
@@ -57,7 +59,6 @@ pub async fn receive(shard: Rc<Shard>) {
 /// Every tick: deadlines, pools, gauges.
 pub async fn housekeeping(shard: Rc<Shard>) {
     let mut next_sweep_us = 0;
-    let mut draining = false;
     loop {
         clock::sleep(clock::TICK).await;
         let now_us = shard.clock.now_us();
@@ -68,8 +69,7 @@ pub async fn housekeeping(shard: Rc<Shard>) {
             shard.pools.iter().for_each(|pool| pool.borrow_mut().sweep(now_us));
             memory::give_back();
         }
-        if shard.world.is_draining() && !draining {
-            draining = true;
+        if shard.world.is_draining() {
             shard.timers.fire_idle();
         }
         let metrics = shard.metrics();
@@ -85,19 +85,36 @@ fn adopt(shard: &Rc<Shard>, stream: std::net::TcpStream, peer: SocketAddr) {
     }
 }
 
-/// Serves one connection in a task of its own.
+/// Takes a new connection in. Until its first byte comes it rests.
 fn connection(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr) {
     let Some(seat) = shard.world.seat() else { return };
-    let open = Open::new(shard, seat);
-    let timer = shard.timers.add();
-    let buffers = Rc::clone(&shard.buffers);
-    task::spawn(
-        &shard.tasks,
-        client::run(stream, peer, timer, buffers, async move |mut client| {
-            client.limit_writes(open.shard.world.config.server.write_timeout);
-            requests(&open.shard, &mut client).await;
-        }),
-    );
+    rest(Open::new(shard, seat), stream, peer, shard.world.config.server.head_timeout);
+}
+
+/// Lets a connection wait for bytes, at most for `patience`, in the least memory: no buffer, no exchange.
+fn rest(open: Open, stream: TcpStream, peer: SocketAddr, patience: Duration) {
+    let tasks = Rc::clone(&open.shard.tasks);
+    let timer = open.shard.timers.add();
+    timer.set_idle(open.shard.clock.after(patience));
+    task::spawn(&tasks, async move {
+        if client::readable(&stream, &timer).await {
+            drop(timer);
+            wake(open, stream, peer);
+        }
+    });
+}
+
+/// Serves a connection on which something has come, in a task of its own, until it closes or rests.
+fn wake(open: Open, stream: TcpStream, peer: SocketAddr) {
+    let shard = Rc::clone(&open.shard);
+    let (timer, buffers, tasks) = (shard.timers.add(), Rc::clone(&shard.buffers), Rc::clone(&shard.tasks));
+    let patience = shard.world.config.server.keep_alive;
+    let exchanges = async move |mut client: Client| {
+        client.limit_writes(shard.world.config.server.write_timeout);
+        requests(&shard, &mut client).await
+    };
+    let rested = move |stream| rest(open, stream, peer, patience);
+    task::spawn(&tasks, client::run_until_rest(stream, peer, timer, buffers, exchanges, rested));
 }
 
 /// Counts a connection while it lives.
@@ -121,17 +138,21 @@ impl Drop for Open {
     }
 }
 
-async fn requests(shard: &Rc<Shard>, client: &mut Client) {
-    let mut first = true;
-    while head::wait(shard, client, first).await {
-        first = false;
-        // In memory of its own, so that an idle connection does not hold it.
+async fn requests(shard: &Rc<Shard>, client: &mut Client) -> End {
+    loop {
+        match head::wait(shard, client).await {
+            Next::Request => {}
+            Next::Rest => return End::Rest,
+            Next::Close => return End::Close,
+        }
+        // In memory of its own: while it waits, a connection does not hold it.
         match Box::pin(one(shard, client)).await {
             After::KeepAlive => {}
-            After::Close => return,
+            After::Close => return End::Close,
             After::Linger => {
                 client.timer().set(shard.clock.now_us() + 2_000_000);
-                return Box::pin(client.linger(LINGER_BYTES)).await;
+                Box::pin(client.linger(LINGER_BYTES)).await;
+                return End::Close;
             }
         }
     }
