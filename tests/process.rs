@@ -95,9 +95,17 @@ fn term_finishes_what_runs_and_exits_with_0() {
     let mut stream = connect(fleet.gateway.addr);
     send(&mut stream, "/v1/chat/completions", &chat("llama3.2", true));
     let mut idle = connect(fleet.gateway.addr);
+    let mut late = connect(fleet.gateway.addr);
+    support::fleet::send_part(&mut late, "/v1/chat/completions", &chat("llama3.2", false));
     until("it runs", || metrics(&fleet.gateway).contains("in_flight{endpoint=\"e0\"} 1").then_some(()));
     let killed = Command::new("kill").args(["-TERM", &fleet.gateway.pid().to_string()]).status().unwrap();
     assert!(killed.success());
+    until("it drains", || support::fleet::draining(&fleet.gateway).then_some(()));
+    support::fleet::send_rest(&mut late, &chat("llama3.2", false));
+    let ten_s = Duration::from_secs(10);
+    let served = late.answer(false, Instant::now() + ten_s).expect("what had begun to come is served");
+    assert_eq!(served.status, 200);
+    assert_eq!(support::fleet::raw(&mut late), "", "and its connection closed");
     let answer =
         stream.answer(false, Instant::now() + Duration::from_secs(10)).expect("the stream is finished");
     assert!(answer.body.ends_with(b"data: [DONE]\n\n"));

@@ -22,7 +22,6 @@ pub enum Kind {
     ModelNotServed,
     TooManyRequests,
     BufferFull,
-    Draining,
     NothingHealthy,
     SlotsTaken,
     ConnectFailed,
@@ -83,7 +82,6 @@ impl Kind {
             }
             Self::TooManyRequests => (503, "api_error", Some("overloaded")),
             Self::BufferFull => (503, "api_error", Some("overloaded")),
-            Self::Draining => (503, "api_error", Some("shutting_down")),
             Self::NothingHealthy => (503, "api_error", Some("no_healthy_backends")),
             Self::SlotsTaken => (503, "api_error", Some("overloaded")),
             Self::ConnectFailed => (502, "api_error", Some("upstream_unreachable")),

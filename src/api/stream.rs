@@ -164,6 +164,9 @@ impl Stream {
             let verdict = self.judge(data, None)?;
             return Ok(self.write(&verdict, data, [pending, b"data: ", b"\n\n"], out));
         }
+        if let Some((_, error)) = event.fields().find(|(name, _)| *name == b"error") {
+            return Err(Failure::of_upstream(status_of(error), error, None)); // llama.cpp's way
+        }
         let Some(mut data) = event.data() else {
             // A comment or blank lines: nobody needs them before the first event, everybody may have them after.
             if self.events == 0 {

@@ -98,9 +98,6 @@ async fn serve_model(
     if !deployment.serves(&shard.world.registry, task) {
         return Err(Some(not_served(&deployment, task)));
     }
-    if shard.world.is_draining() {
-        return Err(Some(Failure::new(FailureKind::Draining, "The gateway is shutting down.").after(1)));
-    }
     let _permit = shard.world.permit().ok_or_else(|| {
         Some(
             Failure::new(FailureKind::TooManyRequests, "The gateway is at its limit of concurrent requests.")

@@ -96,6 +96,24 @@ pub fn send(reader: &mut Reader, path: &str, body: &str) {
     reader.stream().write_all(request.as_bytes()).unwrap();
 }
 
+/// Writes a POST but for the last ten bytes of its body.
+pub fn send_part(reader: &mut Reader, path: &str, body: &str) {
+    let (length, part) = (body.len(), &body[..body.len() - 10]);
+    let request = format!("POST {path} HTTP/1.1\r\nHost: gw\r\nContent-Length: {length}\r\n\r\n{part}");
+    reader.stream().write_all(request.as_bytes()).unwrap();
+}
+
+/// Writes those last ten bytes.
+pub fn send_rest(reader: &mut Reader, body: &str) {
+    reader.stream().write_all(&body.as_bytes()[body.len() - 10..]).unwrap();
+}
+
+/// Whether the gateway has begun to drain.
+pub fn draining(gateway: &Gateway) -> bool {
+    let (_, _, body) = super::get(gateway.admin, "/status");
+    serde_json::from_slice::<serde_json::Value>(&body).unwrap()["draining"] == true
+}
+
 /// POSTs on a connection of its own.
 pub fn post(addr: SocketAddr, path: &str, body: &str) -> Answer {
     try_post(addr, path, body).expect("an answer to POST")

@@ -75,6 +75,9 @@ fn error_objects_are_failures() {
     assert_eq!((failure.status, failure.message.as_str()), (503, "out of memory"));
     let failure = run(Task::NativeChat, false, &[b"{\"error\":\"gone\"}\n"]).2.unwrap_err();
     assert_eq!((failure.status, failure.message.as_str()), (500, "gone"));
+    let line = "error: {\"code\":500,\"message\":\"slot lost\",\"type\":\"server_error\"}\n\n";
+    let failure = run(Task::Chat, false, &[line.as_bytes()]).2.unwrap_err();
+    assert_eq!((failure.status, failure.message.as_str()), (500, "slot lost"));
     for bad in ["data: nonsense\n\n", "data: {\"a\":\n\n", "data: {\"a\":1}}\n\n"] {
         assert_eq!(
             run(Task::Chat, false, &[bad.as_bytes()]).2.unwrap_err().kind,
