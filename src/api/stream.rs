@@ -168,11 +168,7 @@ impl Stream {
             return Err(Failure::of_upstream(status_of(error), error, None)); // llama.cpp's way
         }
         let Some(mut data) = event.data() else {
-            // A comment or blank lines: nobody needs them before the first event, everybody may have them after.
-            if self.events == 0 {
-                out.extend_from_slice(pending);
-            }
-            return Ok(self.events > 0);
+            return Ok(true); // a comment or blank lines
         };
         // Between JSON tokens a space does what the line end did, and the event can be written on one line.
         data.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
@@ -224,6 +220,9 @@ impl Stream {
         if data == b"[DONE]" {
             self.progress = Progress::Complete;
             return Ok(Verdict::Pass);
+        }
+        if !self.ndjson && data.trim_ascii_start().first() != Some(&b'{') {
+            return Ok(Verdict::Pass); // a server's heartbeat, or words that are not ours to judge
         }
         let mut found = Found::default();
         let whole = found.read(data);

@@ -23,6 +23,7 @@ const CHAT: &str = concat!(
 #[test]
 fn a_chat_stream_at_every_cut() {
     let want = concat!(
+        ": warming up\n\n",
         "data: {\"id\":\"1\",\"model\":\"asked\",\"choices\":[{\"delta\":{\"content\":\"h\u{e9}\\\"finish_reason\\\":\\\"x\"},\"finish_reason\":null}]}\n\n",
         "data: {\"id\":\"1\",\"model\":\"asked\",\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
         "data: [DONE]\n\n",
@@ -78,7 +79,7 @@ fn error_objects_are_failures() {
     let line = "error: {\"code\":500,\"message\":\"slot lost\",\"type\":\"server_error\"}\n\n";
     let failure = run(Task::Chat, false, &[line.as_bytes()]).2.unwrap_err();
     assert_eq!((failure.status, failure.message.as_str()), (500, "slot lost"));
-    for bad in ["data: nonsense\n\n", "data: {\"a\":\n\n", "data: {\"a\":1}}\n\n"] {
+    for bad in ["data: {nonsense}\n\n", "data: {\"a\":\n\n", "data: {\"a\":1}}\n\n"] {
         assert_eq!(
             run(Task::Chat, false, &[bad.as_bytes()]).2.unwrap_err().kind,
             FailureKind::UpstreamBroken
@@ -119,4 +120,11 @@ fn data_over_several_lines_is_joined() {
         String::from_utf8(out).unwrap(),
         "id: 7\ndata: {\"model\":\"asked\", \"choices\":[{\"finish_reason\":\"stop\"}]}\n\n"
     );
+}
+
+#[test]
+fn what_is_no_object_passes() {
+    let text = "retry: 10\n\nid: 1\ndata:\n\ndata: ping\n\n: c\n\ndata: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let (out, _, end) = run(Task::Chat, true, &[text.as_bytes()]);
+    assert_eq!((String::from_utf8(out).unwrap().as_str(), end), (text, Ok(())));
 }
