@@ -243,7 +243,7 @@ fn requests_in_a_row_are_answered_in_order() {
         assert!(String::from_utf8_lossy(&answer.body).contains(&format!("number-{n}")));
     }
     assert!(
-        began.elapsed() < Duration::from_millis(800),
+        began.elapsed() < Duration::from_secs(3),
         "what was sent early did not wait: {:?}",
         began.elapsed()
     );

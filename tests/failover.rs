@@ -73,7 +73,7 @@ fn nothing_healthy_is_said_at_once() {
         assert!(answer.field("retry-after").is_some());
         let body = json(&answer);
         assert!(body["error"]["message"].as_str().unwrap().contains("No healthy backends"), "{body}");
-        assert!(began.elapsed() < Duration::from_millis(500), "took {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_millis(1500), "took {:?}", began.elapsed());
         until("both are marked", || metrics(&gateway).contains("healthy{endpoint=\"e1\"} 0").then_some(()));
     }
     let (_, _, health) = get(gateway.addr, "/health");
@@ -102,7 +102,7 @@ fn a_server_that_comes_back_is_used_again() {
     until("it serves again", || {
         (post(fleet.gateway.addr, "/v1/chat/completions", &chat("m", false)).status == 200).then_some(())
     });
-    assert!(began.elapsed() < Duration::from_secs(1), "the last one is always tried: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "the last one is always tried: {:?}", began.elapsed());
     again.stop();
 }
 
