@@ -186,14 +186,15 @@ async fn refuse(shard: &Shard, client: &mut Client, failure: &Failure) -> After 
 
 impl Shard {
     /// The shard that a new connection should go to, if it is not this one: shares have drifted by more than an
-    /// eighth and two connections.
+    /// eighth and one connection. Connections are counted, not exchanges: one that has just come has none yet, and
+    /// would make its shard look idle.
     fn elsewhere(&self) -> Option<usize> {
         let load = |at: usize| {
             let shard = &self.world.shards[at];
-            shard.metrics.connections.get() + shard.metrics.exchanges.get() + 2 * shard.door.waiting()
+            shard.metrics.connections.get() + shard.door.waiting()
         };
         let own = load(self.index);
         let (least, at) = (0..self.world.shards.len()).map(|at| (load(at), at)).min()?;
-        (at != self.index && own > least + least / 8 + 2).then_some(at)
+        (at != self.index && own > least + least / 8 + 1).then_some(at)
     }
 }
