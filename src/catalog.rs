@@ -227,18 +227,28 @@ impl Deployment {
         let field = |wants_up: bool| Field {
             n: self.candidates.len(),
             eligible: move |at: usize| {
-                let endpoint = &registry[self.candidates[at].endpoint];
-                !tried.contains(&at)
-                    && endpoint.health().is_up() == wants_up
-                    && !endpoint.disabled()
-                    && !endpoint.full()
-                    && task.served_by(endpoint.config.kind)
+                let up = registry[self.candidates[at].endpoint].health().is_up();
+                up == wants_up && self.may_take(registry, task, tried, at)
             },
             load: move |at: usize| registry[self.candidates[at].endpoint].in_flight(),
             cursor: &self.cursor,
             turns: &self.turns,
         };
         field(true).pick(self.strategy, random).or_else(|| field(false).pick(self.strategy, random))
+    }
+
+    /// Whether [`Deployment::pick`] would find a candidate; takes no turn.
+    #[must_use]
+    pub fn any_left(&self, registry: &Registry, task: Task, tried: &[usize]) -> bool {
+        (0..self.candidates.len()).any(|at| self.may_take(registry, task, tried, at))
+    }
+
+    fn may_take(&self, registry: &Registry, task: Task, tried: &[usize], at: usize) -> bool {
+        let endpoint = &registry[self.candidates[at].endpoint];
+        !tried.contains(&at)
+            && !endpoint.disabled()
+            && !endpoint.full()
+            && task.served_by(endpoint.config.kind)
     }
 
     /// Whether some candidate could serve `task` but has no free slot.

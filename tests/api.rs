@@ -250,3 +250,74 @@ fn requests_in_a_row_are_answered_in_order() {
     drop(reader);
     fleet.assert_quiet();
 }
+
+/// Sends raw bytes on a connection of its own and reads to its end.
+fn exchange(addr: std::net::SocketAddr, request: &str) -> String {
+    let mut reader = connect(addr);
+    reader.stream().write_all(request.as_bytes()).unwrap();
+    raw(&mut reader)
+}
+
+#[test]
+fn browsers_are_told_what_they_may() {
+    let fleet = fleet("[server.headers]\n\"x-frame-options\" = \"DENY\"\n");
+    let ask = "OPTIONS /v1/chat/completions HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\nAccess-Control-Request-Headers: authorization, x-stainless-os\r\nConnection: close\r\n\r\n";
+    let told = exchange(fleet.gateway.addr, ask);
+    assert!(told.starts_with("HTTP/1.1 204 "), "{told}");
+    assert!(told.contains("access-control-allow-origin: *\r\n"), "{told}");
+    assert!(told.contains("access-control-allow-headers: authorization, x-stainless-os\r\n"), "{told}");
+    for path in ["/v1/models", "/nowhere"] {
+        let (_, fields, _) = get(fleet.gateway.addr, path);
+        assert!(fields.iter().any(|(name, value)| name == "x-frame-options" && value == "DENY"), "{path}");
+    }
+}
+
+#[test]
+fn the_log_names_the_client_that_trusted_proxies_name() {
+    for (server, client) in [("trusted_proxies = [\"127.0.0.0/8\"]", "9.9.9.9"), ("", "127.0.0.1")] {
+        let fleet = Fleet::start(quick(1), server, "[log]\naccess = \"stderr\"\n").ready();
+        let ask = "GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 1.1.1.1, 9.9.9.9\r\nConnection: close\r\n\r\n";
+        let _ = exchange(fleet.gateway.addr, ask);
+        let want = format!("\"client\":\"{client}\"");
+        support::fleet::until("the line is written", || fleet.gateway.log().contains(&want).then_some(()));
+    }
+}
+
+#[test]
+fn native_paths_need_an_ollama_endpoint() {
+    let server = corelane::sim::start(quick(1).remove(0)).unwrap();
+    let toml = support::fleet::configuration(
+        &[server.addr],
+        "",
+        "kind = \"openai\"\n[[models]]\nname = \"m\"\nupstream_model = \"llama3.2\"\n",
+    );
+    let gateway = Gateway::start(&toml);
+    assert_eq!(post(gateway.addr, "/v1/chat/completions", &chat("m", false)).status, 200);
+    let answer = post(gateway.addr, "/api/chat", &chat("m", false));
+    assert_eq!(answer.status, 404);
+    assert!(json(&answer)["error"].as_str().unwrap().contains("/v1/chat/completions"));
+}
+
+#[test]
+fn a_header_may_shorten_the_deadline() {
+    let fleet = fleet(&model("m", &["e0"], "upstream_model = \"fault-hang\""));
+    let body = chat("m", false);
+    let ask = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nx-litellm-timeout: 0.2\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let told = exchange(fleet.gateway.addr, &ask);
+    assert!(told.starts_with("HTTP/1.1 504 "), "{told}");
+    fleet.assert_quiet();
+}
+
+#[test]
+fn the_same_endpoint_is_tried_again_only_after_a_5xx() {
+    let rest = model("s500", &["e0"], "upstream_model = \"fault-500\"")
+        + &model("s429", &["e0"], "upstream_model = \"fault-429\"");
+    let fleet = fleet(&("[retry]\nattempts = 3\nbackoff = \"1ms\"\n".to_owned() + &rest));
+    for (name, attempts) in [("s500", "3"), ("s429", "1")] {
+        let answer = post(fleet.gateway.addr, "/v1/chat/completions", &chat(name, false));
+        assert_eq!(answer.field("x-corelane-attempts"), Some(attempts), "{name}");
+    }
+}

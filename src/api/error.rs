@@ -32,7 +32,6 @@ pub enum Kind {
     UpstreamStatus,
     Http,
     Internal,
-    NotBuilt,
 }
 
 /// Who may try again, and where.
@@ -89,7 +88,6 @@ impl Kind {
             Self::UpstreamTimeout | Self::DeadlineExceeded => (504, "api_error", Some("timeout")),
             Self::UpstreamStatus => (502, "api_error", None),
             Self::Internal => (500, "api_error", Some("internal_error")),
-            Self::NotBuilt => (501, "invalid_request_error", Some("not_available")),
         }
     }
 }

@@ -86,7 +86,7 @@ impl Record {
     }
 
     /// An attempt begins.
-    pub fn attempt(&mut self, shard: &Shard, _at: usize, candidate: &Candidate) {
+    pub fn attempt(&mut self, shard: &Shard, candidate: &Candidate) {
         self.attempts += 1;
         self.endpoint = Some(candidate.endpoint);
         if self.attempts > 1 {

@@ -139,10 +139,9 @@ impl Ask<'_> {
         let original = self.incoming.buffer.get(self.body_at..).unwrap_or_default();
         let mut body = self.shard.buffers.large();
         self.view.splice(original, &self.candidate.upstream_model, endpoint.config.kind, &mut body);
-        let mut head = self.shard.buffers.small();
+        let mut head = self.shard.buffers.large();
         self.write_head(client, body.len(), &mut head);
         if body.len() <= ONE_WRITE {
-            // The larger buffer takes both: one write, no third buffer.
             head.extend_from_slice(&body);
             self.shard.buffers.give(body);
             body = Vec::new();

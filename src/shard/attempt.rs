@@ -63,7 +63,7 @@ impl<'a> Attempts<'a> {
         let mut unreachable = true;
         for made in 0..retry.attempts {
             let Some((at, in_flight)) = self.pick() else { break };
-            record.attempt(self.shard, at, &self.deployment.candidates[at]);
+            record.attempt(self.shard, &self.deployment.candidates[at]);
             let failure = match self.one(client, held, record, at, in_flight).await {
                 Ok(answered) => {
                     record.attempt_ends(self.shard, true);
@@ -105,7 +105,7 @@ impl<'a> Attempts<'a> {
     }
 
     fn is_exhausted(&self) -> bool {
-        self.deployment.pick(&self.shard.world.registry, self.task, &self.tried, 1).is_none()
+        !self.deployment.any_left(&self.shard.world.registry, self.task, &self.tried)
     }
 
     async fn back_off(&self, client: &Client, made: u32) -> Result<(), Exit> {

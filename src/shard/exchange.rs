@@ -17,6 +17,7 @@ use crate::api::{Failure, FailureKind, Task, View};
 use crate::catalog::Deployment;
 use crate::net::Client;
 use crate::route::{self, NoRoute, Route};
+use crate::wire::http1::request::Name;
 use crate::wire::http1::{Framing, Method};
 
 /// Runs the exchange and says what becomes of the connection.
@@ -104,7 +105,7 @@ async fn serve_model(
                 .after(1),
         )
     })?;
-    let deadline_us = deadline(shard, incoming.since_us, view.timeout_s);
+    let deadline_us = deadline(shard, incoming, view.timeout_s);
     let mut attempts = Attempts::new(shard, &deployment, incoming, body_at, &view, task, deadline_us);
     let answer = attempts.first_content(client, &mut held, record).await?;
     // From here on nothing is tried again: a stream of minutes does not hold its request.
@@ -145,11 +146,15 @@ async fn tell(
     }
 }
 
-/// When the exchange must be over: the configured total, or the request's own `timeout` if that is less.
-fn deadline(shard: &Shard, since_us: u64, timeout_s: Option<f64>) -> u64 {
+/// When the exchange must be over: the configured total, or the request's own `timeout`, from its body or from
+/// LiteLLM's header, if that is less.
+fn deadline(shard: &Shard, incoming: &Incoming, timeout_s: Option<f64>) -> u64 {
     let total = shard.world.config.timeouts.total;
-    let own = timeout_s.and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok());
-    since_us + micros(own.map_or(total, |own| own.min(total)))
+    let header = incoming.request.field(&incoming.buffer, Name::Timeout);
+    let header_s = header.and_then(|text| std::str::from_utf8(text).ok()?.parse::<f64>().ok());
+    let own_s = timeout_s.or(header_s).filter(|seconds| *seconds > 0.0);
+    let own = own_s.and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok());
+    incoming.since_us + micros(own.map_or(total, |own| own.min(total)))
 }
 
 fn bad_body(error: crate::api::BodyError) -> Exit {
