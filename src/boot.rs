@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::guard::{Guard, Unfit};
 use crate::config::{Config, Level};
 use crate::control;
 use crate::net::listener::{self, Listener};
@@ -22,6 +23,14 @@ use crate::world::World;
 
 /// Operations in flight at once on a shard's ring before it must be flushed.
 const ENTRIES: u32 = 1024;
+
+/// What is wrong with the guard's settings, a line each.
+#[must_use]
+pub fn unfit(unfit: Vec<Unfit>) -> io::Error {
+    let lines: Vec<String> =
+        unfit.into_iter().map(|unfit| format!("{}: {}", unfit.path, unfit.message)).collect();
+    io::Error::new(io::ErrorKind::InvalidInput, lines.join("\n"))
+}
 
 /// A running gateway.
 pub struct Gateway {
@@ -37,16 +46,17 @@ impl Gateway {
     /// Binds, spawns, and returns once every shard accepts.
     ///
     /// # Errors
-    /// An address cannot be bound, the access log cannot be opened, or no runtime can be had.
+    /// The guard's settings do not fit (`InvalidInput`), an address cannot be bound, the access log cannot be opened, or no runtime can be had.
     pub fn start(config: Config) -> io::Result<Self> {
         signal::block();
         let files = cpu::raise_open_files();
+        let guard = Guard::new(&config.guard, clock::now_ns).map_err(unfit)?;
         let shards = config.server.shards.unwrap_or_else(cpu::shards_auto).max(1);
         let (sockets, listening) = bind(&config.server.listen, shards)?;
         let admin_socket = bind_one(config.server.admin_listen)?;
         let admin = admin_socket.local_addr()?;
         let pin = config.server.pin.unwrap_or(cpu::usable().len() >= 3);
-        let world = Arc::new(World::new(config, shards, listening, admin));
+        let world = Arc::new(World::new(config, guard, shards, listening, admin));
         if files < (world.config.server.max_connections as u64).saturating_mul(2) {
             world.log.write(
                 Level::Warn,

@@ -31,6 +31,8 @@ pub struct Deployment {
     pub candidates: Vec<Candidate>,
     /// What its tokens cost.
     pub price: config::Price,
+    /// Which profile of the guard applies; `None`: none.
+    pub guard: Option<usize>,
     strategy: Strategy,
     turns: Vec<u16>,
     cursor: Arc<CachePadded<AtomicUsize>>,
@@ -214,6 +216,7 @@ impl Deployment {
             slot,
             candidates,
             price: rule.price,
+            guard: rule.guard,
             strategy: rule.strategy,
             turns,
             cursor,

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod guard;
 pub mod health;
 pub mod net;
 pub mod registry;

@@ -8,6 +8,8 @@ use crate::wire::http1::Method;
 pub enum Route<'a> {
     /// A model's work: goes to an endpoint.
     Model(Task),
+    /// `POST /v1/moderations`: the guard's, or a model's where there is no guard.
+    Moderations,
     /// `GET /v1/models`.
     Models,
     /// `GET /v1/models/{id}`, the id as written in the path.
@@ -70,10 +72,10 @@ pub fn find(method: Method, path: &str) -> Result<Route<'_>, NoRoute> {
         None => own(path).or_else(|| openai(path, method)).ok_or(NoRoute::Unknown)?,
     };
     let allow = match route {
-        Route::Model(_) => "POST, OPTIONS",
+        Route::Model(_) | Route::Moderations => "POST, OPTIONS",
         _ => "GET, HEAD, OPTIONS",
     };
-    let posts = matches!(route, Route::Model(_));
+    let posts = matches!(route, Route::Model(_) | Route::Moderations);
     let fits = if posts { method == Method::Post } else { matches!(method, Method::Get | Method::Head) };
     if fits { Ok(route) } else { Err(NoRoute::Method(allow)) }
 }
@@ -116,7 +118,8 @@ fn openai(path: &str, method: Method) -> Option<Route<'_>> {
         "/responses" => Route::Model(Task::Responses),
         "/messages" => Route::Model(Task::Messages),
         "/messages/count_tokens" => Route::Model(Task::CountTokens),
-        "/rerank" | "/moderations" | "/audio/speech" | "/images/generations" => Route::Model(Task::Other),
+        "/moderations" => Route::Moderations,
+        "/rerank" | "/audio/speech" | "/images/generations" => Route::Model(Task::Other),
         "/models" | "/models/" => Route::Models,
         _ => match rest.strip_prefix("/models/") {
             Some(id) => Route::ModelById(id),

@@ -10,6 +10,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::guard::Guard;
 use crate::health::Thresholds;
 use crate::net::handoff::Door;
 use crate::registry::EndpointState;
@@ -24,6 +25,8 @@ pub struct World {
     pub registry: Vec<Arc<EndpointState>>,
     /// Names that have metrics.
     pub slots: Slots,
+    /// What is scanned, by profile.
+    pub guard: Guard,
     /// Per shard.
     pub shards: Vec<ShardShared>,
     /// Lines for people.
@@ -56,7 +59,13 @@ pub struct ShardShared {
 impl World {
     /// A world of `shards` shards that has not begun to serve.
     #[must_use]
-    pub fn new(config: Config, shards: usize, listening: Vec<SocketAddr>, admin: SocketAddr) -> Self {
+    pub fn new(
+        config: Config,
+        guard: Guard,
+        shards: usize,
+        listening: Vec<SocketAddr>,
+        admin: SocketAddr,
+    ) -> Self {
         let registry: Vec<_> =
             config.endpoints.iter().map(|e| Arc::new(EndpointState::new(e.clone()))).collect();
         let slots = Slots::default();
@@ -72,6 +81,7 @@ impl World {
             config,
             registry,
             slots,
+            guard,
             draining: AtomicBool::new(false),
             started: SystemTime::now(),
             listening,

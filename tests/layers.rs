@@ -19,7 +19,7 @@ const fn room(name: &'static str, may: &'static [&'static str], why: &'static st
 }
 
 /// Who may import whom, the ground first.
-const ROOMS: [Room; 21] = [
+const ROOMS: [Room; 22] = [
     room("wire", &[], "sans-io parsers: bytes in, values out, fuzzed alone"),
     room("telemetry::metric", &[], "counters, and nothing that is counted"),
     room("telemetry::histogram", &[], "arithmetic"),
@@ -36,16 +36,29 @@ const ROOMS: [Room; 21] = [
         &["api", "balance", "config", "health", "registry", "telemetry"],
         "names to deployments, and the pick",
     ),
+    room("guard", &["config", "wire"], "judges texts; the clock is an argument"),
     room("net", &["config", "wire"], "sockets, clock and runtime, with settings; decides nothing"),
     room(
         "world",
-        &["catalog", "config", "health", "net::handoff", "registry", "telemetry"],
+        &["catalog", "config", "guard", "health", "net::handoff", "registry", "telemetry"],
         "what the shards share; of the net only the door between them",
     ),
     room("telemetry", &["config", "world"], "the pages of metrics are written from the world"),
     room(
         "shard",
-        &["api", "catalog", "config", "health", "net", "registry", "route", "telemetry", "wire", "world"],
+        &[
+            "api",
+            "catalog",
+            "config",
+            "guard",
+            "health",
+            "net",
+            "registry",
+            "route",
+            "telemetry",
+            "wire",
+            "world",
+        ],
         "one core's work; never the control core",
     ),
     room(
@@ -67,8 +80,8 @@ const ROOMS: [Room; 21] = [
         "probes and the admin API; of a shard only how answers are written",
     ),
     room("sim", &["config", "net", "wire"], "a simulated endpoint: knows no gateway"),
-    room("boot", &["config", "control", "net", "shard", "world"], "starts and stops everything"),
-    room("cli", &["boot", "config", "net::signal", "sim"], "one file a command"),
+    room("boot", &["config", "control", "guard", "net", "shard", "world"], "starts and stops everything"),
+    room("cli", &["boot", "config", "guard", "net::clock", "net::signal", "sim"], "one file a command"),
     room("main", &[], "calls cli"),
 ];
 

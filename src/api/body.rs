@@ -8,7 +8,7 @@ use std::fmt;
 
 use simd_json::{Buffers, Node, StaticNode, Tape};
 
-use super::Task;
+use super::{Task, Texts, prompt};
 use crate::config::Kind;
 use crate::wire::Span;
 use crate::wire::json::{self, DEPTH_MAX};
@@ -83,6 +83,8 @@ pub struct View {
     null_max_tokens: Option<Span>,
     stream_options: Option<Span>,
     removals: Vec<Span>,
+    /// Places in texts, in rising order and apart, and what stands there instead, as the inside of a JSON string.
+    pub redactions: Vec<(Span, Vec<u8>)>,
     end: usize,
 }
 
@@ -92,6 +94,28 @@ impl View {
     /// # Errors
     /// The body is not what `task` takes.
     pub fn read(scratch: &mut Scratch, body: &[u8], task: Task) -> Result<Self, BodyError> {
+        Self::parse(scratch, body, task, None)
+    }
+
+    /// Reads `body`, and into `texts` what people wrote in it.
+    ///
+    /// # Errors
+    /// The body is not what `task` takes.
+    pub fn read_with_texts(
+        scratch: &mut Scratch,
+        body: &[u8],
+        task: Task,
+        texts: &mut Texts,
+    ) -> Result<Self, BodyError> {
+        Self::parse(scratch, body, task, Some(texts))
+    }
+
+    fn parse(
+        scratch: &mut Scratch,
+        body: &[u8],
+        task: Task,
+        texts: Option<&mut Texts>,
+    ) -> Result<Self, BodyError> {
         scratch.copy.clear();
         scratch.copy.extend_from_slice(body);
         let mut tape = scratch.tape.take().unwrap_or_else(|| Tape(Vec::with_capacity(64))).reset();
@@ -99,6 +123,9 @@ impl View {
         let parsed = simd_json::fill_tape(&mut scratch.copy, &mut scratch.buffers, &mut tape);
         let view =
             if parsed.is_ok() { Reader::new(body, base, task).read(&tape.0) } else { Err(BodyError::Json) };
+        if let (Some(texts), Ok(_)) = (texts, &view) {
+            prompt::read(&tape.0, body, base, texts);
+        }
         scratch.tape = Some(tape.reset());
         if body.len() > SCRATCH_KEPT {
             *scratch = Scratch::default();
@@ -136,6 +163,15 @@ impl View {
             };
         }
         edits.sort_unstable_by_key(|(span, _)| span.start);
+        let mut more = Vec::new();
+        if !self.redactions.is_empty() {
+            more.extend(edits);
+            more.extend(
+                self.redactions.iter().enumerate().map(|(at, (span, _))| (*span, Edit::Redaction(at))),
+            );
+            more.sort_by_key(|(span, _)| span.start);
+        }
+        let edits: &[(Span, Edit)] = if more.is_empty() { &edits } else { &more };
         let mut at = 0;
         let mut removals = self.removals.iter().peekable();
         for (span, edit) in edits.iter().filter(|(_, edit)| *edit != Edit::None) {
@@ -143,7 +179,12 @@ impl View {
                 copy(out, body, &mut at, *gone);
             }
             copy(out, body, &mut at, *span);
-            edit.write(*span, body, upstream_model, out);
+            match edit {
+                Edit::Redaction(at) => {
+                    out.extend_from_slice(self.redactions.get(*at).map_or(&[][..], |(_, with)| with));
+                }
+                edit => edit.write(*span, body, upstream_model, out),
+            }
         }
         for gone in removals {
             copy(out, body, &mut at, *gone);
@@ -161,13 +202,15 @@ enum Edit {
     Limit(Span),
     StreamOptions,
     AddStreamOptions,
+    /// One of the view's redactions.
+    Redaction(usize),
 }
 
 impl Edit {
     fn write(self, span: Span, body: &[u8], upstream_model: &str, out: &mut Vec<u8>) {
         let old = span.of_bytes(body);
         match self {
-            Self::None => {}
+            Self::None | Self::Redaction(_) => {}
             Self::Model => json::escape_into(out, upstream_model),
             Self::MaxTokens => out.extend_from_slice(b"max_tokens"),
             Self::Limit(value) => out.extend_from_slice(value.of_bytes(body)),
@@ -222,6 +265,7 @@ impl<'a> Reader<'a> {
             null_max_tokens: None,
             stream_options: None,
             removals: Vec::new(),
+            redactions: Vec::new(),
             end: body.iter().rposition(|&byte| byte == b'}').unwrap_or(0),
         };
         Self { body, base, task, view, model: None, input: false }

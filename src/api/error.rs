@@ -32,6 +32,10 @@ pub enum Kind {
     UpstreamStatus,
     Http,
     Internal,
+    /// The guard does not let the request pass.
+    PromptBlocked,
+    /// The guard does not let the answer pass.
+    ResponseBlocked,
 }
 
 /// Who may try again, and where.
@@ -64,6 +68,8 @@ pub struct Failure {
     pub retry: Retry,
     /// Methods for `Allow`.
     pub allow: Option<&'static str>,
+    /// The guard's scanners that blocked, with commas.
+    pub scanners: Option<String>,
 }
 
 impl Kind {
@@ -87,6 +93,8 @@ impl Kind {
             Self::UpstreamBroken => (502, "api_error", Some("upstream_broken")),
             Self::UpstreamTimeout | Self::DeadlineExceeded => (504, "api_error", Some("timeout")),
             Self::UpstreamStatus => (502, "api_error", None),
+            Self::PromptBlocked => (400, "prompt_blocked", Some("content_filter")),
+            Self::ResponseBlocked => (400, "response_blocked", Some("content_filter")),
             Self::Internal => (500, "api_error", Some("internal_error")),
         }
     }
@@ -102,7 +110,17 @@ impl Failure {
         };
         let status = kind.facts().0;
         let message = message.into();
-        Self { kind, status, message, param: None, upstream: None, retry_after_s: None, retry, allow: None }
+        Self {
+            kind,
+            status,
+            message,
+            param: None,
+            upstream: None,
+            retry_after_s: None,
+            retry,
+            allow: None,
+            scanners: None,
+        }
     }
 
     /// With the request field at fault.
@@ -213,6 +231,10 @@ impl Failure {
                 out.extend_from_slice(&word(self.param));
                 out.extend_from_slice(b",\"code\":");
                 out.extend_from_slice(&word(code.as_deref()));
+                if let Some(scanners) = &self.scanners {
+                    out.extend_from_slice(b",\"scanner\":");
+                    out.extend_from_slice(&json::quoted(scanners));
+                }
                 out.extend_from_slice(b"}}");
             }
         }

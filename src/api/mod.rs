@@ -7,12 +7,15 @@ pub mod answer;
 pub mod body;
 pub mod error;
 pub mod models;
+pub mod prompt;
+pub mod speech;
 pub mod stream;
 pub mod usage;
 
 pub use answer::Answer;
 pub use body::{BodyError, View};
 pub use error::{Failure, Kind as FailureKind};
+pub use prompt::Texts;
 pub use stream::Stream;
 pub use usage::Usage;
 

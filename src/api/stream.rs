@@ -69,6 +69,12 @@ impl Stream {
         self.usage
     }
 
+    /// Whether it is of JSON lines, not of events.
+    #[must_use]
+    pub fn is_ndjson(&self) -> bool {
+        self.ndjson
+    }
+
     /// Events with data that were passed on so far.
     #[must_use]
     pub fn events(&self) -> u64 {

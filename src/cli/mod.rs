@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod effective;
+pub mod guard;
 pub mod serve;
 pub mod sim;
 pub mod talk;
@@ -41,6 +42,8 @@ enum Command {
         #[arg(short, long)]
         config: Option<PathBuf>,
     },
+    /// Read JSON lines with a `text` and write them with the guard's verdicts.
+    Guard(guard::GuardArgs),
     /// Drain the running gateway: no new work, exchanges finish, exit.
     Drain(talk::Admin),
     /// Reload the configuration of the running gateway.
@@ -64,6 +67,7 @@ pub fn run() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Check { file } => check::run(&file),
         Command::Config { config } => effective::run(config.as_deref()),
+        Command::Guard(args) => guard::run(&args),
         Command::Drain(admin) => talk::run(&admin, "POST", "/drain"),
         Command::Reload(admin) => talk::run(&admin, "POST", "/reload"),
         Command::Status(admin) => talk::run(&admin, "GET", "/status"),

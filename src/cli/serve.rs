@@ -27,7 +27,8 @@ pub fn run(path: Option<&Path>) -> ExitCode {
         }
         Err(error) => {
             complain(&error.to_string());
-            ExitCode::from(FAILED)
+            let unfit = error.kind() == std::io::ErrorKind::InvalidInput;
+            ExitCode::from(if unfit { BAD_USAGE } else { FAILED })
         }
     }
 }

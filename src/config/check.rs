@@ -6,6 +6,7 @@
 //! Cost: some milliseconds at start and at a reload, never on a request's way.
 
 mod endpoints;
+pub(super) mod guard;
 mod models;
 mod policy;
 mod server;
@@ -20,6 +21,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::defaults::any_model;
+use super::guard::Guard;
 use super::problem::{Problem, Problems};
 use super::reader::{Report, Table};
 use super::{Config, Endpoint, Model, Strategy};
@@ -83,7 +85,8 @@ fn read_file(root: &mut Table<'_>) -> Config {
     let server = root.section("server", server::read);
     let balance = root.section("balance", policy::read_balance);
     let endpoints = endpoints::read(root);
-    let models = read_models(root, &endpoints, balance.strategy);
+    let guard = guard::read(root);
+    let models = read_models(root, &endpoints, balance.strategy, &guard);
     let config = Config {
         server,
         endpoints,
@@ -92,6 +95,7 @@ fn read_file(root: &mut Table<'_>) -> Config {
         health: root.section("health", policy::read_health),
         timeouts: root.section("timeouts", policy::read_timeouts),
         retry: root.section("retry", policy::read_retry),
+        guard,
         log: root.section("log", policy::read_log),
         metrics: root.section("metrics", policy::read_metrics),
     };
@@ -100,8 +104,13 @@ fn read_file(root: &mut Table<'_>) -> Config {
 }
 
 /// The file's models; a file without any serves what its endpoints have.
-fn read_models(root: &mut Table<'_>, endpoints: &[Endpoint], strategy: Strategy) -> Vec<Model> {
-    match models::read(root, endpoints, strategy) {
+fn read_models(
+    root: &mut Table<'_>,
+    endpoints: &[Endpoint],
+    strategy: Strategy,
+    guard: &Guard,
+) -> Vec<Model> {
+    match models::read(root, endpoints, strategy, guard) {
         models if models.is_empty() => {
             vec![any_model(strategy, endpoints.iter().map(|endpoint| endpoint.weight).collect())]
         }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::check::guard::absent;
 use super::{
     Access, Balance, Bytes, Config, Driver, Endpoint, Health, Kind, Level, Log, Metrics, Model, Price, Retry,
     Server, Strategy, Timeouts, Url,
@@ -22,6 +23,7 @@ pub fn builtin() -> Config {
         health: Health::default(),
         timeouts: Timeouts::default(),
         retry: Retry::default(),
+        guard: absent(),
         log: Log::default(),
         metrics: Metrics::default(),
     }
@@ -35,6 +37,7 @@ pub(super) fn any_model(strategy: Strategy, weights: Vec<u32>) -> Model {
         endpoints: Vec::new(),
         strategy,
         weights,
+        guard: Some(0),
         price: Price::default(),
     }
 }

@@ -8,6 +8,7 @@
 mod address;
 pub mod check;
 mod defaults;
+pub mod guard;
 mod problem;
 mod reader;
 mod render;
@@ -42,6 +43,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Attempts before the client is told of a failure.
     pub retry: Retry,
+    /// What is scanned.
+    pub guard: guard::Guard,
     /// What is logged, and where to.
     pub log: Log,
     /// What `/metrics` shows.
@@ -165,6 +168,8 @@ pub struct Model {
     pub strategy: Strategy,
     /// Weights in the order of `endpoints` (or of `Config::endpoints` when that is empty).
     pub weights: Vec<u32>,
+    /// Index into the guard's profiles; `None`: nothing is scanned.
+    pub guard: Option<usize>,
     /// What its tokens cost.
     pub price: Price,
 }

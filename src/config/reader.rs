@@ -322,6 +322,11 @@ impl<'a> Value<'a> {
         Some(items.collect())
     }
 
+    /// Reads a table to its end; `None`: it is none.
+    pub(super) fn as_section<T>(&self, read: impl FnOnce(&mut Table<'a>) -> T) -> Option<T> {
+        self.table().map(|entries| Table::whole(self.report, self.place.clone(), Some(entries), read))
+    }
+
     /// The values of a table whose keys are free, in the file's order.
     pub(super) fn pairs(&self) -> Option<Vec<(&'a str, Value<'a>)>> {
         self.table().map(|_| self.quiet_pairs())
@@ -336,11 +341,6 @@ impl<'a> Value<'a> {
             (key.get_ref().as_ref(), Value { report: self.report, place, value: value.get_ref() })
         });
         pairs.collect()
-    }
-
-    /// Whether this is the boolean `flag`, without a complaint.
-    pub(super) fn is(&self, flag: bool) -> bool {
-        self.value.as_bool() == Some(flag)
     }
 
     /// Whether this is an empty array or table.

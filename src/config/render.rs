@@ -3,9 +3,12 @@
 //! Invariant: `parse(effective(config))` gives `config` again if no endpoint has a secret. A masked secret is refused
 //! by `parse`, so that it is never sent in place of the real one.
 
+pub(super) mod guard;
+
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
+use super::guard::Guard;
 use super::{Access, Config, Driver, Endpoint, Health, Kind, Level, Model, Server, Strategy, units};
 
 /// Words of `server.driver`.
@@ -28,7 +31,7 @@ pub fn effective(config: &Config) -> String {
     let mut page = Page::default();
     write_server(&mut page, &config.server);
     config.endpoints.iter().for_each(|endpoint| write_endpoint(&mut page, endpoint));
-    config.models.iter().for_each(|model| write_model(&mut page, model, &config.endpoints));
+    config.models.iter().for_each(|model| write_model(&mut page, model, &config.endpoints, &config.guard));
     page.header("[balance]");
     page.word("strategy", &STRATEGIES, config.balance.strategy);
     write_health(&mut page, &config.health);
@@ -41,6 +44,7 @@ pub fn effective(config: &Config) -> String {
     page.plain("attempts", config.retry.attempts);
     page.plain("on_timeout", config.retry.on_timeout);
     page.time("backoff", config.retry.backoff);
+    guard::write(&mut page, &config.guard);
     page.header("[log]");
     page.word("level", &LEVELS, config.log.level);
     match &config.log.access {
@@ -98,7 +102,7 @@ fn write_endpoint(page: &mut Page, endpoint: &Endpoint) {
     page.plain("slots", endpoint.slots);
 }
 
-fn write_model(page: &mut Page, model: &Model, endpoints: &[Endpoint]) {
+fn write_model(page: &mut Page, model: &Model, endpoints: &[Endpoint], guard: &Guard) {
     page.header("[[models]]");
     page.text("name", &model.name);
     page.text("upstream_model", &model.upstream_model);
@@ -115,6 +119,10 @@ fn write_model(page: &mut Page, model: &Model, endpoints: &[Endpoint]) {
         let pairs: Vec<String> =
             pairs.map(|(endpoint, weight)| format!("{} = {weight}", quoted(&endpoint.name))).collect();
         page.plain("weights", format_args!("{{ {} }}", pairs.join(", ")));
+    }
+    match model.guard.and_then(|index| guard.profiles.get(index)) {
+        None => page.text("guard", "off"),
+        Some(profile) => page.text("guard", &profile.name),
     }
     let (input, output) = (model.price.input_per_1k, model.price.output_per_1k);
     page.plain("price", format_args!("{{ input_per_1k = {input:?}, output_per_1k = {output:?} }}"));

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,13 @@ impl Clock {
 pub fn now() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "this is net::clock")]
     Instant::now()
+}
+
+/// Nanoseconds on the monotonic clock since the process first asked.
+#[must_use]
+pub fn now_ns() -> u64 {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(now().duration_since(*ORIGIN.get_or_init(now)).as_nanos()).unwrap_or(NEVER)
 }
 
 /// Waits on the runtime's own timer: for housekeeping loops, not for exchanges.

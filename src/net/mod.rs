@@ -23,6 +23,7 @@ pub mod runtime;
 pub mod signal;
 mod socket;
 pub mod task;
+pub mod turn;
 pub mod upstream;
 
 pub use client::{Client, Stop};

@@ -7,8 +7,11 @@ use super::Shard;
 use super::head::Incoming;
 use super::relay::{Answered, Content};
 use super::reply::{self, Manner};
-use crate::api::{Failure, Usage, View};
+use crate::api::{Failure, FailureKind, Usage, View};
 use crate::catalog::{Candidate, Deployment};
+use crate::config::guard::Action;
+use crate::guard::chain::Chain;
+use crate::guard::verdict::Tally;
 use crate::wire::http1::request::Name;
 use crate::wire::json;
 
@@ -37,6 +40,7 @@ struct Line {
     method_and_path: String,
     model: String,
     error: Option<String>,
+    guard: String,
 }
 
 impl Record {
@@ -53,6 +57,7 @@ impl Record {
             ),
             model: String::new(),
             error: None,
+            guard: String::new(),
         });
         Self {
             status: 0,
@@ -117,6 +122,37 @@ impl Record {
         }
     }
 
+    /// The guard has read the request, or the answer.
+    pub fn guarded(&mut self, shard: &Shard, chain: &Chain, output: bool, tally: &Tally) {
+        let guard = &shard.metrics().guard;
+        let at = usize::from(output);
+        for name in chain.scanners() {
+            let number = name as usize;
+            let verdict = match (tally.failed[number], tally.actions[number]) {
+                (true, _) => 4,
+                (_, None) => 0,
+                (_, Some(Action::Monitor)) => 1,
+                (_, Some(Action::Redact)) => 2,
+                (_, Some(Action::Block)) => 3,
+            };
+            guard.verdicts[at][number][verdict].add(1);
+            guard.spent_ns[at][number].add(tally.spent_ns[number]);
+        }
+        let Some(line) = &mut self.line else { return };
+        let direction = if output { "output" } else { "input" };
+        for (name, rule) in &tally.rules {
+            let action = match tally.actions[*name as usize] {
+                Some(Action::Block) => "block",
+                Some(Action::Redact) => "redact",
+                _ => "monitor",
+            };
+            note(&mut line.guard, direction, name.name(), rule, action);
+        }
+        for name in chain.scanners().filter(|name| tally.failed[*name as usize]) {
+            note(&mut line.guard, direction, name.name(), "failed", "error");
+        }
+    }
+
     /// Tokens of a stream.
     pub fn usage(&mut self, usage: Usage) {
         self.usage = usage;
@@ -140,7 +176,7 @@ impl Record {
 
     /// The answer broke after it had begun.
     pub fn broke(&mut self, failure: &Failure) {
-        self.status = 502;
+        self.status = if failure.kind == FailureKind::ResponseBlocked { failure.status } else { 502 };
         self.failed(failure);
     }
 
@@ -247,12 +283,26 @@ impl Record {
             self.usage.input,
             self.usage.output,
         );
+        if !line.guard.is_empty() {
+            let _ = write!(out, r#","guard":[{}]"#, line.guard);
+        }
         if let Some(error) = &line.error {
             let _ = write!(out, r#","error":{}"#, text(error));
         }
         out.push('}');
         shard.world.log.access(out);
     }
+}
+
+/// One finding of the guard for the line: whose and by which rule, never of what.
+fn note(out: &mut String, direction: &str, scanner: &str, rule: &str, action: &str) {
+    use std::fmt::Write as _;
+    let comma = if out.is_empty() { "" } else { "," };
+    let rule = String::from_utf8(json::quoted(rule)).unwrap_or_default();
+    let _ = write!(
+        out,
+        r#"{comma}{{"direction":"{direction}","scanner":"{scanner}","rule":{rule},"action":"{action}"}}"#
+    );
 }
 
 /// Who the client is: the peer, or where a trusted proxy says it is, read from the right as far as proxies are

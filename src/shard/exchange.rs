@@ -11,9 +11,10 @@ use super::access::Record;
 use super::attempt::Attempts;
 use super::head::{self, Incoming, micros};
 use super::reply::Manner;
+use super::screen::{self, Screen};
 use super::serve::After;
 use super::{Shard, local, relay};
-use crate::api::{Failure, FailureKind, Task, View};
+use crate::api::{BodyError, Failure, FailureKind, Task, Texts, View};
 use crate::catalog::Deployment;
 use crate::net::Client;
 use crate::route::{self, NoRoute, Route};
@@ -51,6 +52,7 @@ async fn steps(
 ) -> Result<After, Exit> {
     let task = match route::find(incoming.request.method, incoming.request.path.text(&incoming.buffer)) {
         Ok(Route::Model(task)) => Ok(task),
+        Ok(Route::Moderations) if shard.world.guard.profile(Some(0)).is_none() => Ok(Task::Other),
         Ok(_) => Err(None),
         Err(no) => Err(Some(no_route(no))),
     };
@@ -68,7 +70,7 @@ async fn steps(
         }
         Err(Some(failure)) => Err(Some(failure)),
         Err(None) => {
-            let answer = local::answer(shard, client, incoming, manner).await?;
+            let answer = local::answer(shard, client, incoming, body_at, manner).await?;
             record.status = answer.status;
             client.write(answer.bytes).await.map_err(|_| None)?;
             Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
@@ -93,7 +95,8 @@ async fn serve_model(
 ) -> Result<After, Exit> {
     let ModelRequest { task, incoming, body_at, mut held } = request;
     let body = incoming.buffer.get(body_at..).unwrap_or_default();
-    let view = View::read(&mut shard.scratch.borrow_mut(), body, task).map_err(bad_body)?;
+    let mut texts = Texts::default();
+    let mut view = read_view(shard, body, task, &mut texts).map_err(bad_body)?;
     let deployment = shard.deployment(&view.model).ok_or_else(|| Some(unknown_model(&view.model)))?;
     record.model(&deployment, &view);
     if !deployment.serves(&shard.world.registry, task) {
@@ -105,17 +108,42 @@ async fn serve_model(
                 .after(1),
         )
     })?;
+    let profile = shard.world.guard.profile(deployment.guard);
+    let mut screen = None;
+    if let Some(profile) = profile {
+        let language =
+            screen::request(shard, profile, &texts, body, &mut view, record).await.map_err(Some)?;
+        screen = Screen::new(profile, task, language);
+    }
+    drop(texts);
     let deadline_us = deadline(shard, incoming, view.timeout_s);
     let mut attempts = Attempts::new(shard, &deployment, incoming, body_at, &view, task, deadline_us);
-    let answer = attempts.first_content(client, &mut held, record).await?;
+    let mut answer = attempts.first_content(client, &mut held, record).await?;
     // From here on nothing is tried again: a stream of minutes does not hold its request.
     drop(attempts);
     drop(view);
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
     let held = if answer.is_stream() { None } else { Some(held) };
-    let after = relay::answer(shard, client, answer, manner, record, deadline_us).await;
+    if let Some(screen) = &mut screen {
+        let result = screen.answer(shard, &mut answer).await;
+        if !answer.is_stream() {
+            screen.note(shard, record);
+        }
+        result.map_err(Some)?;
+    }
+    let after = relay::answer(shard, client, answer, screen, manner, record, deadline_us).await;
     drop(held);
     after
+}
+
+/// Reads the body; its texts only if anything reads them.
+fn read_view(shard: &Shard, body: &[u8], task: Task, texts: &mut Texts) -> Result<View, BodyError> {
+    let mut scratch = shard.scratch.borrow_mut();
+    if shard.world.guard.is_on() {
+        View::read_with_texts(&mut scratch, body, task, texts)
+    } else {
+        View::read(&mut scratch, body, task)
+    }
 }
 
 /// Tells the client of a failure, if no byte of an answer has gone out.

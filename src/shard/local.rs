@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::Shard;
 use super::exchange::Exit;
 use super::head::{Incoming, micros};
+use super::moderations;
 use super::reply::Manner;
 use crate::api::{Failure, FailureKind, models};
 use crate::config::Kind;
@@ -43,6 +44,7 @@ pub async fn answer(
     shard: &Rc<Shard>,
     client: &Client,
     incoming: &Incoming,
+    body_at: usize,
     manner: &Manner,
 ) -> Result<Local, Exit> {
     let (buffer, request) = (&incoming.buffer, &incoming.request);
@@ -81,6 +83,10 @@ pub async fn answer(
         Route::Version => json(200, &json!({"version": version(shard)})),
         Route::Root => local(shard, manner, 200, "text/plain; charset=utf-8", "", b"Ollama is running"),
         Route::Options => local(shard, manner, 204, JSON, &cors(incoming), b""),
+        Route::Moderations => {
+            let body = buffer.get(body_at..).unwrap_or_default();
+            local(shard, manner, 200, JSON, "", &moderations::answer(shard, body).await?)
+        }
         Route::Model(_) => {
             return Err(Some(Failure::new(FailureKind::Internal, "A model's route came here.")));
         }

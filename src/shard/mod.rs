@@ -10,8 +10,10 @@ pub mod exchange;
 pub mod head;
 pub mod limited;
 pub mod local;
+pub mod moderations;
 pub mod relay;
 pub mod reply;
+pub mod screen;
 pub mod serve;
 
 use std::cell::{Cell, RefCell};
@@ -21,11 +23,13 @@ use std::time::Duration;
 
 use crate::api::body::Scratch;
 use crate::catalog::{Catalog, Deployment};
+use crate::guard::recent::Recent;
 use crate::net::Upstream;
 use crate::net::buffer::Buffers;
 use crate::net::clock::{Clock, Timers};
 use crate::net::pool::Pool;
 use crate::net::task::TaskCounts;
+use crate::net::turn::Turns;
 use crate::telemetry::metric::ShardMetrics;
 use crate::wire::http1::Limits;
 use crate::world::World;
@@ -50,6 +54,10 @@ pub struct Shard {
     pub limits: Limits,
     /// `server.headers`, ready to be sent.
     pub headers: Vec<u8>,
+    /// Turns through the kernel for long work.
+    pub turns: Turns,
+    /// Verdicts of the guard on texts read before.
+    pub recent: RefCell<Recent>,
     scratch: RefCell<Scratch>,
     catalog: RefCell<(Arc<Catalog>, u64)>,
     random: Cell<u64>,
@@ -74,6 +82,8 @@ impl Shard {
             pools: world.registry.iter().map(|_| pool()).collect(),
             limits: Limits { head, ..Limits::default() },
             headers: headers.into_bytes(),
+            turns: Turns::default(),
+            recent: RefCell::default(),
             scratch: RefCell::default(),
             catalog: RefCell::new(world.catalog()),
             random: Cell::new(seed(index)),

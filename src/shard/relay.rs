@@ -11,6 +11,7 @@ use super::access::Record;
 use super::exchange::Exit;
 use super::limited::{Phase, Stopped, deadline_exceeded, timed_out};
 use super::reply::{self, Manner};
+use super::screen::Screen;
 use super::serve::After;
 use crate::api::{Answer, Dialect, Failure, FailureKind, Stream};
 use crate::net::{Client, Upstream};
@@ -92,6 +93,12 @@ impl Answered {
         matches!(self.content, Content::Stream { .. })
     }
 
+    /// Whether its stream is of JSON lines.
+    #[must_use]
+    pub fn is_ndjson(&self) -> bool {
+        matches!(&self.content, Content::Stream { stream, .. } if stream.is_ndjson())
+    }
+
     /// Holds the endpoint's slot until the answer is over.
     #[must_use]
     pub fn with(mut self, in_flight: InFlight, endpoint: usize) -> Self {
@@ -109,6 +116,7 @@ pub async fn answer(
     shard: &Shard,
     client: &mut Client,
     answered: Answered,
+    screen: Option<Box<Screen>>,
     manner: &Manner,
     record: &mut Record,
     deadline_us: u64,
@@ -149,12 +157,16 @@ pub async fn answer(
                 buffer,
                 reader,
                 stream,
+                screen,
                 keep_alive,
                 deadline_us,
                 last_us: 0,
             };
             let result = relay.run(client, head, out, record).await;
             record.usage(relay.stream.usage());
+            if let Some(screen) = &relay.screen {
+                screen.note(shard, record);
+            }
             let Relay { upstream, buffer, reader, keep_alive, .. } = relay;
             shard.buffers.give(buffer);
             if result.is_ok() && reader.done() && keep_alive {
@@ -201,6 +213,7 @@ struct Relay<'a> {
     buffer: Vec<u8>,
     reader: Reader,
     stream: Box<Stream>,
+    screen: Option<Box<Screen>>,
     keep_alive: bool,
     deadline_us: u64,
     last_us: u64,
@@ -215,13 +228,17 @@ impl Relay<'_> {
         record: &mut Record,
     ) -> Result<After, Exit> {
         let mut wire = head;
+        let mut over = self.reader.done();
+        let (first, failure) = self.screened(first, Vec::new(), over, None).await;
         self.frame(&first, &mut wire);
         self.shard.buffers.give(first);
-        let mut over = self.reader.done();
-        if over {
+        if over && failure.is_none() {
             self.end(&mut wire);
         }
         self.write(client, wire, 0).await?;
+        if let Some(failure) = failure {
+            return self.break_off(client, vec![0; GAP], &failure, record).await;
+        }
         self.last_us = self.shard.clock.now_us();
         let park_us = self.last_us + PARK_AFTER_US;
         let mut parked = false;
@@ -242,6 +259,18 @@ impl Relay<'_> {
                 None => self.pass(&mut out, &mut over).err(),
                 failure => failure,
             };
+            let failure = match &self.screen {
+                None => failure,
+                Some(_) => {
+                    let mut screened = self.shard.buffers.large();
+                    screened.resize(GAP, 0);
+                    let events = out.split_off(GAP);
+                    self.shard.buffers.give(out);
+                    let (screened, failure) = self.screened(events, screened, over, failure).await;
+                    out = screened;
+                    failure
+                }
+            };
             if let Some(failure) = failure {
                 return self.break_off(client, out, &failure, record).await;
             }
@@ -255,7 +284,12 @@ impl Relay<'_> {
                 self.shard.buffers.give(out);
             }
         }
-        Ok(if self.manner.keep_alive && self.manner.http11 { After::KeepAlive } else { After::Close })
+        Ok(self.after())
+    }
+
+    /// What becomes of the connection after a whole answer.
+    fn after(&self) -> After {
+        if self.manner.keep_alive && self.manner.http11 { After::KeepAlive } else { After::Close }
     }
 
     /// Reads once; the end of the connection is told to the reader.
@@ -289,6 +323,24 @@ impl Relay<'_> {
         Ok(())
     }
 
+    /// Appends to `out` those of `events` and of the ones held back that the guard lets go; all of them if the answer
+    /// is over, or broken by `failure`. What breaks it in the end comes back.
+    async fn screened(
+        &mut self,
+        events: Vec<u8>,
+        mut out: Vec<u8>,
+        over: bool,
+        failure: Option<Failure>,
+    ) -> (Vec<u8>, Option<Failure>) {
+        let Some(screen) = &mut self.screen else { return (events, failure) };
+        let mut result = screen.pass(self.shard, &events, &mut out).await;
+        if result.is_ok() && (over || failure.is_some()) {
+            result = screen.finish(&mut out);
+        }
+        self.shard.buffers.give(events);
+        (out, result.err().or(failure))
+    }
+
     /// Shows that the answer is cut: what came before, an error in the client's dialect, and no proper end.
     async fn break_off(
         &mut self,
@@ -301,8 +353,13 @@ impl Relay<'_> {
         record.broke(failure);
         out.extend_from_slice(&failure.event(self.dialect()));
         let start = self.frame_in_place(&mut out);
+        // The guard has ended the answer, nobody has lost any of it.
+        let ended = failure.kind == FailureKind::ResponseBlocked;
+        if ended {
+            self.end(&mut out);
+        }
         self.write(client, out, start).await?;
-        Ok(After::Linger)
+        Ok(if ended { self.after() } else { After::Linger })
     }
 
     fn dialect(&self) -> Dialect {

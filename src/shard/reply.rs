@@ -118,6 +118,10 @@ impl Manner {
         if failure.final_for_client() {
             all.push_str("x-should-retry: false\r\n");
         }
+        if let Some(scanners) = &failure.scanners {
+            let _ =
+                write!(all, "x-corelane-guard: {scanners}\r\nx-litellm-applied-guardrails: {scanners}\r\n");
+        }
         if let Some(allow) = failure.allow {
             let _ = write!(all, "allow: {allow}\r\n");
         }

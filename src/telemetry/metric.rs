@@ -158,6 +158,22 @@ impl ModelMetrics {
     }
 }
 
+/// Scanners of the guard.
+pub const SCANNERS: usize = 8;
+/// What a scanner comes to in one exchange; the order of [`GuardMetrics::verdicts`].
+pub const VERDICTS: [&str; 5] = ["pass", "monitor", "redact", "block", "error"];
+
+/// Numbers of the guard on one shard: requests first, then answers.
+#[derive(Debug, Default)]
+pub struct GuardMetrics {
+    /// Exchanges by direction, scanner and verdict.
+    pub verdicts: [[[Counter; VERDICTS.len()]; SCANNERS]; 2],
+    /// Nanoseconds by direction and scanner.
+    pub spent_ns: [[Counter; SCANNERS]; 2],
+    /// Texts whose verdict was remembered.
+    pub remembered: Counter,
+}
+
 /// Numbers of one shard.
 #[derive(Debug)]
 pub struct ShardMetrics {
@@ -185,6 +201,8 @@ pub struct ShardMetrics {
     pub upstream_reuses: Counter,
     /// Upstream connections idle in the pools now.
     pub upstream_idle: Counter,
+    /// What the guard did.
+    pub guard: GuardMetrics,
     /// Tasks that ended by a panic.
     pub panics: Counter,
     /// Tasks alive now.
@@ -211,6 +229,7 @@ impl ShardMetrics {
             upstream_connects: Counter::default(),
             upstream_reuses: Counter::default(),
             upstream_idle: Counter::default(),
+            guard: GuardMetrics::default(),
             panics: Counter::default(),
             tasks: Counter::default(),
             thread: AtomicUsize::new(0),

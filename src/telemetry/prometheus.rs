@@ -5,6 +5,8 @@
 //! errors would be empty until the first one. Families that break Prometheus' naming rules are untyped, which
 //! `rate` does not mind and `promtool check metrics` accepts.
 
+mod guard;
+
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
@@ -20,9 +22,11 @@ pub fn render(world: &World) -> String {
     page.own(&models);
     page.endpoints();
     page.shards();
+    page.guard();
     if world.config.metrics.litellm_names {
         page.guide(&models);
         page.litellm(&models);
+        page.guardrails();
     }
     page.out
 }

@@ -9,5 +9,6 @@ pub mod json;
 pub mod ndjson;
 pub mod span;
 pub mod sse;
+pub mod text;
 
 pub use span::Span;

@@ -105,3 +105,15 @@ fn refuses_what_the_task_does_not_take() {
     assert_eq!(read(&deep, Task::Chat), Err(BodyError::Json));
     assert!(read(r#"{"name":"a"}"#, Task::NativeShow).is_ok());
 }
+
+#[test]
+fn redactions_stand_among_the_other_edits() {
+    let body = br#"{"messages":[{"content":"key AKIA and AKIA"}],"model":"a","timeout":3,"x":"AKIA"}"#;
+    let mut view = View::read(&mut Scratch::default(), body, Task::Chat).unwrap();
+    let at = |from: usize| Span::new(from, from + 4);
+    view.redactions = vec![(at(29), b"***".to_vec()), (at(38), b"***".to_vec())];
+    let mut out = Vec::new();
+    view.splice(body, "upstream", Kind::Openai, &mut out);
+    let wanted = r#"{"messages":[{"content":"key *** and ***"}],"model":"upstream","x":"AKIA"}"#;
+    assert_eq!(String::from_utf8(out).unwrap(), wanted);
+}

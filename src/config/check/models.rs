@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::super::guard::Guard;
 use super::super::problem::{choices, quote};
 use super::super::reader::{Place, Table, Value};
 use super::super::render::STRATEGIES;
@@ -24,12 +25,17 @@ pub fn normalized(name: &str) -> String {
 }
 
 /// Every model in the file's order; `default` is the strategy of those that name none.
-pub(super) fn read(root: &mut Table<'_>, endpoints: &[Endpoint], default: Strategy) -> Vec<Model> {
+pub(super) fn read(
+    root: &mut Table<'_>,
+    endpoints: &[Endpoint],
+    default: Strategy,
+    guard: &Guard,
+) -> Vec<Model> {
     let by_name: HashMap<&str, usize> =
         endpoints.iter().enumerate().map(|(index, endpoint)| (endpoint.name.as_str(), index)).collect();
     let mut first_lines: HashMap<String, u32> = HashMap::new();
     let models = root.sections("models", |table| {
-        let model = read_model(table, endpoints, &by_name, default);
+        let model = read_model(table, endpoints, &by_name, default, guard);
         if !model.name.is_empty()
             && let Some(line) = first_lines.insert(normalized(&model.name), table.place.line)
         {
@@ -51,6 +57,7 @@ fn read_model(
     endpoints: &[Endpoint],
     by_name: &HashMap<&str, usize>,
     default: Strategy,
+    guard: &Guard,
 ) -> Model {
     let name =
         table.require("name", r#"e.g. name = "ollama/llama3.2""#).and_then(read_name).unwrap_or_default();
@@ -63,6 +70,7 @@ fn read_model(
         endpoints: chosen,
         strategy: table.word("strategy", &STRATEGIES, default),
         weights: read_weights(table, endpoints, &order),
+        guard: super::guard::profile_of(table, guard),
         price: table.section("price", read_price),
     };
     unavailable::refuse_fallbacks(table);

@@ -23,7 +23,8 @@ fn example(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
 }
 
-const EXAMPLES: [&str; 4] = ["minimal.toml", "ollama.toml", "weighted.toml", "openai-compatible.toml"];
+const EXAMPLES: [&str; 5] =
+    ["minimal.toml", "ollama.toml", "weighted.toml", "openai-compatible.toml", "guard.toml"];
 
 #[test]
 fn every_example_loads_and_comes_back_from_effective() {

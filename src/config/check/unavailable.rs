@@ -1,16 +1,12 @@
 //! Parts of the contract that this version does not build.
 //!
-//! Who configures a guard, a limit or TLS relies on it: each is a mistake rather than a silence. Only the value that
+//! Who configures a limit or TLS relies on it: each is a mistake rather than a silence. Only the value that
 //! says "none" is accepted, and every function here goes away with the version that builds its part.
 
 use super::super::reader::{Table, Value};
 
 /// Refuses the sections of the whole file that are not built.
 pub(super) fn refuse_sections(root: &mut Table<'_>) {
-    if let Some(guard) = root.take("guard").filter(|value| !is_only(value, "enabled", |flag| flag.is(false)))
-    {
-        missing(&guard, "the guard", "remove [guard], or leave only `enabled = false` in it");
-    }
     if let Some(cache) = root.take("cache").filter(|value| !is_off(value)) {
         missing(&cache, "the cache", r#"remove [cache], or set `store = "off"` in it"#);
     }
@@ -50,14 +46,6 @@ pub(super) fn refuse_log_flags(table: &mut Table<'_>) {
 
 fn missing(value: &Value<'_>, what: &str, hint: &str) {
     value.wrong(format!("{what} is not available in this version"), hint);
-}
-
-/// Whether `value` is a table with nothing but `key`, and that one as `accept` wants it.
-fn is_only(value: &Value<'_>, key: &str, accept: impl Fn(&Value<'_>) -> bool) -> bool {
-    match value.quiet_pairs().as_slice() {
-        [(name, value)] => *name == key && accept(value),
-        _ => false,
-    }
 }
 
 /// Whether `value` is a cache's table of known keys that says `store = "off"`.

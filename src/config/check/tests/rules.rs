@@ -244,10 +244,6 @@ fn the_small_sections_are_checked() {
 #[test]
 fn what_this_version_does_not_build_is_never_ignored() {
     for (text, path, hint) in [
-        ("[guard]\nenabled = true", "guard", "enabled = false"),
-        ("[guard]", "guard", "remove [guard]"),
-        ("guard = false", "guard", "remove [guard]"),
-        ("[guard]\nenabled = false\n[guard.input]", "guard", "remove [guard]"),
         ("[limits]", "limits", "remove limits"),
         ("[[keys]]\nname = \"a\"", "keys", "remove keys"),
         ("[cache]\nstore = \"memory\"", "cache", "store = \"off\""),

@@ -1,0 +1,450 @@
+//! The scanners of one direction, and one text on its way through them.
+//!
+//! Every scanner reads the original text, never what another one made of it; redactions are applied once, at the end.
+//! All of them take a text in pieces, so a stream and a whole text are the same thing, long texts are read in
+//! slices, and where the cuts are changes nothing. A scanner that panics is a failure of that scanner alone.
+//! Two foldings feed them at most: the strict one for the classifiers and the one that BanSubstrings is set to, which
+//! may be the same.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::linear::{self, Classifiers, Head};
+use super::scanners::ban_substrings::{self, BanSubstrings};
+use super::scanners::malicious_urls::{self, MaliciousUrls};
+use super::scanners::no_code::{self, NoCode};
+use super::scanners::secrets::Secrets;
+use super::scanners::token_limit::TokenLimit;
+use super::text::decode::{self, Decoded};
+use super::text::{Folded, Folder, Level};
+use super::verdict::{Finding, Found};
+use crate::config::guard::{Action, OnError, Scanner, ScannerName, Settings, StreamMode};
+
+/// Scanners there are.
+pub const SCANNERS: usize = ScannerName::ALL.len();
+/// What stands in place of a phrase.
+const REDACTED: &str = "[REDACTED]";
+
+/// What becomes of a scanner's findings and failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Of a finding.
+    pub action: Action,
+    /// Of a failure.
+    pub on_error: OnError,
+    /// Whether a stream waits for it.
+    pub holds: bool,
+}
+
+/// The scanners of a direction.
+pub struct Chain {
+    policies: [Option<Policy>; SCANNERS],
+    ban: Option<BanSubstrings>,
+    classifiers: Option<Classifiers>,
+    secrets: Option<Secrets>,
+    tokens: Option<TokenLimit>,
+    urls: Option<MaliciousUrls>,
+    code: Option<NoCode>,
+    now_ns: fn() -> u64,
+}
+
+/// One text on its way.
+pub struct Reading {
+    bytes: usize,
+    strict: Option<Box<Fold>>,
+    own: Option<Box<Fold>>,
+    ban: Option<ban_substrings::State>,
+    classify: Option<linear::State>,
+    urls: Option<malicious_urls::State>,
+    code: Option<no_code::State>,
+    /// What was found so far.
+    pub found: Found,
+    /// Scanners that failed on this text.
+    pub failed: [bool; SCANNERS],
+    /// Nanoseconds that each scanner took; the pass that classifiers share counts for the first of them.
+    pub spent_ns: [u64; SCANNERS],
+    pushes: u32,
+}
+
+struct Fold {
+    folder: Folder,
+    folded: Folded,
+}
+
+impl Fold {
+    fn new(level: Level) -> Box<Self> {
+        Box::new(Self { folder: Folder::new(level), folded: Folded::default() })
+    }
+}
+
+/// A text that is read at once is timed at every piece, one that comes in small pieces at every so many.
+const TIMED_EVERY: u32 = 16;
+const LARGE: usize = 512;
+
+impl Chain {
+    /// Builds what `scanners` ask for; `now_ns` is a monotonic clock.
+    ///
+    /// # Errors
+    /// The name of a scanner, and what is wrong with its settings.
+    pub fn new(
+        scanners: &[Scanner],
+        output: bool,
+        now_ns: fn() -> u64,
+    ) -> Result<Self, (ScannerName, String)> {
+        let mut chain = Self {
+            policies: [None; SCANNERS],
+            ban: None,
+            classifiers: None,
+            secrets: None,
+            tokens: None,
+            urls: None,
+            code: None,
+            now_ns,
+        };
+        let (mut injection, mut toxicity, mut refusal) = (None, None, None);
+        for scanner in scanners {
+            let name = scanner.settings.name();
+            let wrong = |message: String| (name, message);
+            chain.policies[name as usize] = Some(Policy {
+                action: scanner.action,
+                on_error: scanner.on_error,
+                holds: scanner.stream == StreamMode::HoldBack && scanner.action != Action::Monitor,
+            });
+            match &scanner.settings {
+                Settings::BanSubstrings(own) => chain.ban = Some(BanSubstrings::new(own, output)),
+                Settings::PromptInjection(own) => injection = Some(own),
+                Settings::Toxicity(own) => toxicity = Some(own),
+                Settings::NoRefusal(own) => refusal = Some(own),
+                Settings::Secrets(own) => chain.secrets = Some(Secrets::new(own).map_err(wrong)?),
+                Settings::TokenLimit(own) => chain.tokens = Some(TokenLimit::new(own)),
+                Settings::MaliciousUrls(own) => chain.urls = Some(MaliciousUrls::new(own).map_err(wrong)?),
+                Settings::NoCode(own) => chain.code = Some(NoCode::new(own).map_err(wrong)?),
+            }
+        }
+        if injection.is_some() || toxicity.is_some() || refusal.is_some() {
+            let classifiers = Classifiers::new(injection, toxicity, refusal);
+            chain.classifiers =
+                Some(classifiers.map_err(|error| (ScannerName::PromptInjection, error.to_string()))?);
+        }
+        Ok(chain)
+    }
+
+    /// The policy of a scanner that is on.
+    #[must_use]
+    pub fn policy(&self, name: ScannerName) -> Option<Policy> {
+        self.policies.get(name as usize).copied().flatten()
+    }
+
+    /// Scanners that are on, in the order of their cost.
+    pub fn scanners(&self) -> impl Iterator<Item = ScannerName> + '_ {
+        ScannerName::ALL.into_iter().filter(|name| self.policy(*name).is_some())
+    }
+
+    /// Whether nothing is on.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.scanners().next().is_none()
+    }
+
+    /// Whether a finding may have its text replaced.
+    #[must_use]
+    pub fn redacts(&self) -> bool {
+        self.policies.iter().flatten().any(|policy| policy.action == Action::Redact)
+    }
+
+    /// The scanner that counts tokens.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&TokenLimit> {
+        self.tokens.as_ref()
+    }
+
+    /// What stands in place of a finding's `text`.
+    #[must_use]
+    pub fn replacement(&self, finding: &Finding, text: &str) -> String {
+        match (finding.scanner, &self.secrets) {
+            (ScannerName::Secrets, Some(secrets)) => secrets.mask(text),
+            _ => REDACTED.to_owned(),
+        }
+    }
+
+    /// At the start of a text.
+    #[must_use]
+    pub fn start(&self) -> Reading {
+        let level = self.ban.as_ref().map(BanSubstrings::level);
+        let strict = self.classifiers.is_some() || level == Some(Level::Strict);
+        Reading {
+            bytes: 0,
+            strict: strict.then(|| Fold::new(Level::Strict)),
+            own: level.filter(|level| *level != Level::Strict).map(Fold::new),
+            ban: self.ban.as_ref().map(BanSubstrings::start),
+            classify: self.classifiers.as_ref().map(Classifiers::start),
+            urls: self.urls.as_ref().map(MaliciousUrls::start),
+            code: self.code.as_ref().map(NoCode::start),
+            found: Found::default(),
+            failed: [false; SCANNERS],
+            spent_ns: [0; SCANNERS],
+            pushes: 0,
+        }
+    }
+
+    /// Takes the next piece of a text.
+    pub fn push(&self, reading: &mut Reading, piece: &str) {
+        let mut meter = reading.meter(piece.len(), self.now_ns);
+        reading.bytes += piece.len();
+        let first = self.first_classifier();
+        if let Some(own) = &mut reading.own {
+            own.folder.push(piece, &mut own.folded);
+            meter.lap(&mut reading.spent_ns, ScannerName::BanSubstrings);
+        }
+        if let Some(strict) = &mut reading.strict {
+            strict.folder.push(piece, &mut strict.folded);
+            let user = if self.classifiers.is_some() { first } else { ScannerName::BanSubstrings };
+            meter.lap(&mut reading.spent_ns, user);
+        }
+        let (found, failed) = (&mut reading.found, &mut reading.failed);
+        let fold = reading.own.as_ref().or(reading.strict.as_ref());
+        if let (Some(ban), Some(state), Some(fold)) = (&self.ban, &mut reading.ban, fold) {
+            caught(failed, ScannerName::BanSubstrings, || ban.push(state, &fold.folded, found));
+            meter.lap(&mut reading.spent_ns, ScannerName::BanSubstrings);
+        }
+        if let (Some(classifiers), Some(state), Some(strict)) =
+            (&self.classifiers, &mut reading.classify, &reading.strict)
+        {
+            caught(failed, first, || classifiers.push(state, &strict.folded, found));
+            meter.lap(&mut reading.spent_ns, first);
+        }
+        if let (Some(urls), Some(state)) = (&self.urls, &mut reading.urls) {
+            caught(failed, ScannerName::MaliciousUrls, || urls.push(state, piece, found));
+            meter.lap(&mut reading.spent_ns, ScannerName::MaliciousUrls);
+        }
+        if let (Some(code), Some(state)) = (&self.code, &mut reading.code) {
+            caught(failed, ScannerName::NoCode, || code.push(state, piece, found));
+            meter.lap(&mut reading.spent_ns, ScannerName::NoCode);
+        }
+        self.forget(reading);
+    }
+
+    /// The text is over.
+    pub fn finish(&self, reading: &mut Reading) {
+        let mut meter = reading.meter(LARGE, self.now_ns);
+        for fold in [&mut reading.own, &mut reading.strict].into_iter().flatten() {
+            fold.folder.finish(&mut fold.folded);
+        }
+        let found = &mut reading.found;
+        let fold = reading.own.as_ref().or(reading.strict.as_ref());
+        if let (Some(ban), Some(state), Some(fold)) = (&self.ban, &mut reading.ban, fold) {
+            let folded = &fold.folded;
+            caught(&mut reading.failed, ScannerName::BanSubstrings, || ban.finish(state, folded, found));
+            meter.lap(&mut reading.spent_ns, ScannerName::BanSubstrings);
+        }
+        if let (Some(classifiers), Some(state), Some(strict)) =
+            (&self.classifiers, &mut reading.classify, &reading.strict)
+        {
+            let (folded, first) = (&strict.folded, self.first_classifier());
+            caught(&mut reading.failed, first, || classifiers.finish(state, folded, found));
+            meter.lap(&mut reading.spent_ns, first);
+        }
+        if let (Some(urls), Some(state)) = (&self.urls, &mut reading.urls) {
+            caught(&mut reading.failed, ScannerName::MaliciousUrls, || urls.finish(state, found));
+            meter.lap(&mut reading.spent_ns, ScannerName::MaliciousUrls);
+        }
+        if let (Some(code), Some(state)) = (&self.code, &mut reading.code) {
+            caught(&mut reading.failed, ScannerName::NoCode, || code.finish(state, found));
+            meter.lap(&mut reading.spent_ns, ScannerName::NoCode);
+        }
+    }
+
+    /// Bytes from the start of the text that no finding of a scanner that holds streams back can touch any more.
+    #[must_use]
+    pub fn settled(&self, reading: &Reading) -> usize {
+        self.settled_by(reading, |policy| policy.holds)
+    }
+
+    fn settled_by(&self, reading: &Reading, counts: impl Fn(Policy) -> bool) -> usize {
+        let holds = |name: ScannerName| {
+            self.policy(name).is_some_and(&counts) && !reading.failed.get(name as usize).copied().unwrap_or(false)
+        };
+        let mut settled = reading.bytes;
+        let fold = reading.own.as_ref().or(reading.strict.as_ref());
+        if let (Some(ban), Some(state), Some(fold)) = (&self.ban, &reading.ban, fold)
+            && holds(ScannerName::BanSubstrings)
+        {
+            settled = settled.min(ban.settled(state, &fold.folded));
+        }
+        if let (Some(classifiers), Some(state), Some(strict)) =
+            (&self.classifiers, &reading.classify, &reading.strict)
+            && Head::ALL.into_iter().any(|head| holds(head.scanner()))
+        {
+            settled = settled.min(classifiers.settled(state, &strict.folded));
+        }
+        if let (Some(urls), Some(state)) = (&self.urls, &reading.urls)
+            && holds(ScannerName::MaliciousUrls)
+        {
+            settled = settled.min(urls.settled(state));
+        }
+        if let (Some(code), Some(state)) = (&self.code, &reading.code)
+            && holds(ScannerName::NoCode)
+        {
+            settled = settled.min(code.settled(state));
+        }
+        settled
+    }
+
+    /// Drops folded text that no scanner looks back at.
+    fn forget(&self, reading: &mut Reading) {
+        let settled = self.settled_by(reading, |_| true);
+        for fold in [&mut reading.own, &mut reading.strict].into_iter().flatten() {
+            fold.folded.forget_original(settled);
+        }
+    }
+
+    /// Reads text that a request spells in another form, and finds in it as if it stood at `decoded.span`.
+    fn read_decoded(&self, reading: &mut Reading, decoded: &Decoded) {
+        let Some(classifiers) = &self.classifiers else { return };
+        let mut meter = reading.meter(LARGE, self.now_ns);
+        let mut fold = Fold::new(Level::Strict);
+        fold.folder.push(&decoded.text, &mut fold.folded);
+        fold.folder.finish(&mut fold.folded);
+        let (mut state, mut found, first) = (classifiers.start(), Found::default(), self.first_classifier());
+        let best = caught(&mut reading.failed, first, || {
+            classifiers.finish(&mut state, &fold.folded, &mut found);
+            classifiers.best(&state)
+        });
+        if let (Some(best), Some(state)) = (best, &mut reading.classify) {
+            state.raise(best);
+        }
+        for finding in found.findings {
+            reading.found.add(Finding { span: decoded.span.clone(), ..finding });
+        }
+        meter.lap(&mut reading.spent_ns, first);
+    }
+
+    fn scan_secrets(&self, reading: &mut Reading, text: &str, from: usize, to: usize) {
+        let Some(secrets) = &self.secrets else { return };
+        let mut meter = reading.meter(LARGE, self.now_ns);
+        let found = &mut reading.found;
+        caught(&mut reading.failed, ScannerName::Secrets, || secrets.scan(text, from, to, found));
+        meter.lap(&mut reading.spent_ns, ScannerName::Secrets);
+    }
+
+    /// The first classifier that is on: the pass they share counts for it.
+    fn first_classifier(&self) -> ScannerName {
+        let mut on = Head::ALL.into_iter().map(Head::scanner).filter(|name| self.policy(*name).is_some());
+        on.next().unwrap_or(ScannerName::PromptInjection)
+    }
+
+    /// The scanners that share a failure with `name`.
+    #[must_use]
+    pub fn has_failed(&self, reading: &Reading, name: ScannerName) -> bool {
+        let shared = Head::ALL.into_iter().any(|head| head.scanner() == name);
+        let charged = if shared { self.first_classifier() } else { name };
+        reading.failed.get(charged as usize).copied().unwrap_or(false)
+    }
+
+    /// The highest score of a scanner on a text, 0 to 1; of rules 1 or 0.
+    #[must_use]
+    pub fn score(&self, reading: &Reading, name: ScannerName) -> f32 {
+        let best = match (name, &self.classifiers, &reading.classify) {
+            (_, Some(classifiers), Some(state)) => {
+                let best = classifiers.best(state);
+                let head = Head::ALL.into_iter().find(|head| head.scanner() == name);
+                head.and_then(|head| best.get(head as usize).copied())
+            }
+            _ => None,
+        };
+        let found = reading.found.findings.iter().filter(|finding| finding.scanner == name);
+        let found = found.map(|finding| finding.score).fold(0.0, f32::max);
+        best.unwrap_or(0.0).max(found)
+    }
+}
+
+/// Runs a scanner unless it has failed; a panic is its failure.
+fn caught<T>(failed: &mut [bool; SCANNERS], name: ScannerName, scan: impl FnOnce() -> T) -> Option<T> {
+    let failed = failed.get_mut(name as usize).filter(|failed| !**failed)?;
+    let result = catch_unwind(AssertUnwindSafe(scan));
+    *failed = result.is_err();
+    result.ok()
+}
+
+/// Measures scanners one after the other.
+struct Meter {
+    now_ns: fn() -> u64,
+    last_ns: u64,
+    /// How many pushes this one stands for; 0: not measured.
+    weight: u64,
+}
+
+impl Reading {
+    fn meter(&mut self, bytes: usize, now_ns: fn() -> u64) -> Meter {
+        let weight = if bytes >= LARGE {
+            1
+        } else if self.pushes.is_multiple_of(TIMED_EVERY) {
+            u64::from(TIMED_EVERY)
+        } else {
+            0
+        };
+        self.pushes = self.pushes.wrapping_add(1);
+        Meter { now_ns, last_ns: if weight > 0 { now_ns() } else { 0 }, weight }
+    }
+}
+
+impl Meter {
+    fn lap(&mut self, spent_ns: &mut [u64; SCANNERS], name: ScannerName) {
+        if self.weight == 0 {
+            return;
+        }
+        let now_ns = (self.now_ns)();
+        if let Some(spent) = spent_ns.get_mut(name as usize) {
+            *spent += now_ns.saturating_sub(self.last_ns) * self.weight;
+        }
+        self.last_ns = now_ns;
+    }
+}
+
+/// A whole text that is read in slices, with everything that can be asked of a whole text.
+pub struct Inspection {
+    /// What was found so far.
+    pub reading: Reading,
+    at: usize,
+    decoded: Option<Vec<Decoded>>,
+}
+
+impl Chain {
+    /// At the start of a whole text.
+    #[must_use]
+    pub fn inspect(&self) -> Inspection {
+        Inspection { reading: self.start(), at: 0, decoded: None }
+    }
+
+    /// Reads about `bytes` more of `text`; `true`: all is read.
+    pub fn step(&self, inspection: &mut Inspection, text: &str, bytes: usize) -> bool {
+        let Inspection { reading, at, decoded } = inspection;
+        if *at < text.len() {
+            let end = text.floor_char_boundary(at.saturating_add(bytes.max(4)));
+            self.push(reading, text.get(*at..end).unwrap_or_default());
+            self.scan_secrets(reading, text, *at, end);
+            *at = end;
+            return false;
+        }
+        let Some(decoded) = decoded else {
+            self.finish(reading);
+            let mut runs = Vec::new();
+            if self.classifiers.is_some() {
+                decode::decoded(text, &mut |run| runs.push(run));
+            }
+            if let Some(ban) = &self.ban {
+                let (found, failed) = (&mut reading.found, &mut reading.failed);
+                caught(failed, ScannerName::BanSubstrings, || ban.scan_decoded(text, found));
+            }
+            let done = runs.is_empty();
+            *decoded = Some(runs);
+            return done;
+        };
+        if let Some(run) = decoded.pop() {
+            self.read_decoded(reading, &run);
+        }
+        decoded.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

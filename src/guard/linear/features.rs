@@ -1,0 +1,361 @@
+//! The n-gram pass: folded characters in, hashed features and rules out, one step a character.
+//!
+//! Scripts with spaces give 3- to 5-grams of characters over word borders, and words, word pairs and triples; scripts
+//! without give 1- to 3-grams. White space counts as one space, digits as one digit, a run of one mark as one mark.
+//! Concepts ([`super::lexicon`]) that stand near each other give rules: "ignore … previous" is one whatever stands
+//! between. The pass also cuts the text into segments, at sentence ends and at 200 units at the latest; a unit is a
+//! character, half of one in scripts without spaces. Training and scoring share this code.
+//!
+//! Cost: O(1) a character; its state is a few hundred bytes.
+
+use super::lexicon::{CONCEPTS, Lexicon};
+use super::script::{Script, Scripts, is_ideograph, script};
+
+/// Two to this many buckets hold the weights.
+pub const BUCKET_BITS: u32 = 17;
+/// Buckets.
+pub const BUCKETS: usize = 1 << BUCKET_BITS;
+/// A rule is an ordered pair of concepts, or one with itself: it alone.
+pub const RULES: usize = CONCEPTS * CONCEPTS;
+/// A segment has at least so many units, if the text goes on.
+const UNITS_MIN: u32 = 24;
+/// From so many on, a segment ends at the next word border.
+const UNITS_SOFT: u32 = 160;
+/// And here it ends in any case.
+const UNITS_MAX: u32 = 200;
+/// Concepts are near each other within so many ticks (a word is two, a character without spaces one).
+const REACH: u32 = 24;
+
+const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
+const TRIGRAM: u64 = 0x0000_000F_FFFF_FFFF;
+const FOURGRAM: u64 = 0x0000_FFFF_FFFF_FFFF;
+const FIVEGRAM: u64 = 0x0FFF_FFFF_FFFF_FFFF;
+
+/// What a feature is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// The last so many characters.
+    Characters(u8),
+    /// The last so many words.
+    Words(u8),
+    /// The last word and the last but two.
+    Skip,
+}
+
+/// What the pass calls.
+pub trait Sink {
+    /// A feature ends here.
+    fn feature(&mut self, bucket: usize, shape: Shape);
+    /// A rule holds, the first time in this segment.
+    fn rule(&mut self, rule: usize);
+}
+
+/// What a segment was, besides its features.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// Its length.
+    pub units: u32,
+    /// Features that it gave.
+    pub features: u32,
+    /// Its letters by script.
+    pub scripts: Scripts,
+}
+
+/// The pass between two characters.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    grams: u64,
+    ideographs: u64,
+    run: u32,
+    word: u64,
+    letters: u32,
+    words: [u64; 3],
+    last: char,
+    marks: u32,
+    tick: u32,
+    seen: [u32; CONCEPTS],
+    held: [u64; RULES.div_ceil(64)],
+    segment: Segment,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Space,
+    Mark,
+    Letter,
+    Ideograph,
+}
+
+const fn ascii_kinds() -> [Kind; 128] {
+    let mut kinds = [Kind::Mark; 128];
+    let mut at = 0;
+    while at < 128 {
+        let byte = at as u8;
+        if byte <= b' ' || byte == 127 {
+            kinds[at] = Kind::Space;
+        } else if byte.is_ascii_alphanumeric() || byte == b'_' {
+            kinds[at] = Kind::Letter;
+        }
+        at += 1;
+    }
+    kinds
+}
+
+static ASCII: [Kind; 128] = ascii_kinds();
+
+fn kind(c: char) -> Kind {
+    match ASCII.get(c as usize) {
+        Some(kind) => *kind,
+        None if is_ideograph(c) => Kind::Ideograph,
+        None if c.is_alphanumeric() || matches!(c, '\u{300}'..='\u{36F}' | '\u{64B}'..='\u{65F}') => Kind::Letter,
+        None if c.is_whitespace() => Kind::Space,
+        None => Kind::Mark,
+    }
+}
+
+fn ends_sentence(c: char) -> bool {
+    matches!(c, '\n' | '。' | '！' | '？' | '｡' | '…' | '؟' | '।')
+}
+
+fn bucket(key: u64, multiplier: u64) -> usize {
+    (key.wrapping_mul(multiplier) >> (64 - BUCKET_BITS)) as usize
+}
+
+/// The last three, four and five characters.
+#[inline]
+fn characters<S: Sink>(grams: u64, sink: &mut S) {
+    sink.feature(bucket(grams & TRIGRAM, MULTIPLIER), Shape::Characters(3));
+    sink.feature(bucket(grams & FOURGRAM, 0xD6E8_FEB8_6659_FD93), Shape::Characters(4));
+    sink.feature(bucket(grams & FIVEGRAM, 0xA076_1D64_78BD_642F), Shape::Characters(5));
+}
+
+/// Mixes two hashes, not commutatively.
+pub(super) fn mix(left: u64, right: u64) -> u64 {
+    (left.rotate_left(23) ^ right).wrapping_mul(MULTIPLIER)
+}
+
+/// One more letter of a word.
+pub(super) fn letter(word: u64, c: char) -> u64 {
+    let word = (word ^ u64::from(u32::from(c))).wrapping_mul(0x2545_F491_4F6C_DD1D);
+    word ^ (word >> 29)
+}
+
+impl Default for Pass {
+    fn default() -> Self {
+        Self {
+            grams: u64::from(b' '),
+            ideographs: 0,
+            run: 0,
+            word: 0,
+            letters: 0,
+            words: [0; 3],
+            last: ' ',
+            marks: 0,
+            tick: 2 * REACH,
+            seen: [0; CONCEPTS],
+            held: [0; RULES.div_ceil(64)],
+            segment: Segment::default(),
+        }
+    }
+}
+
+impl Pass {
+    /// Takes a character; whether a segment ends behind it.
+    #[inline]
+    pub fn step<S: Sink>(&mut self, c: char, lexicon: &Lexicon, sink: &mut S) -> bool {
+        let before = self.last;
+        let kind = kind(c);
+        self.last = c;
+        self.segment.units += 1;
+        match kind {
+            Kind::Letter => self.letter(c, lexicon, sink),
+            Kind::Space => {
+                self.end_word(lexicon, sink);
+                if !before.is_whitespace() {
+                    self.gram(' ', sink);
+                }
+            }
+            Kind::Mark => {
+                self.end_word(lexicon, sink);
+                self.run = 0;
+                if c != before {
+                    self.marks = 5;
+                    self.gram(c, sink);
+                    self.mark_concept(lexicon, sink);
+                }
+            }
+            Kind::Ideograph => self.ideograph(c, lexicon, sink),
+        }
+        self.ends(kind, c, before)
+    }
+
+    /// Takes letters and digits of ASCII from the beginning of `bytes`, as [`Pass::step`] would one by one, and answers
+    /// how many: none where a segment could end among them.
+    #[inline]
+    pub fn word<S: Sink>(&mut self, bytes: &[u8], lexicon: &Lexicon, sink: &mut S) -> usize {
+        let room = UNITS_MAX.saturating_sub(self.segment.units + 1) as usize;
+        if self.marks > 0 || room < 32 {
+            return 0;
+        }
+        let bytes = bytes.get(..room).unwrap_or(bytes);
+        let (mut grams, mut hash, mut taken) = (self.grams, self.word, 0_usize);
+        for byte in bytes {
+            if !byte.is_ascii_alphanumeric() {
+                break;
+            }
+            let byte = if byte.is_ascii_digit() { b'0' } else { *byte };
+            grams = (grams << 12) | u64::from(byte);
+            hash = letter(hash, char::from(byte));
+            characters(grams, sink);
+            if lexicon.may_hold(hash) {
+                self.concept(lexicon.find(hash), sink);
+            }
+            taken += 1;
+        }
+        if let Some(last) = taken.checked_sub(1).and_then(|last| bytes.get(last)) {
+            let count = taken as u32;
+            (self.grams, self.word, self.last) = (grams, hash, char::from(*last));
+            self.letters += count;
+            self.run = 0;
+            self.segment.units += count;
+            self.segment.features += 3 * count;
+            self.segment.scripts.count(Script::Latin, count);
+        }
+        taken
+    }
+
+    /// The text, or what is looked at of it, is over: the last word counts.
+    pub fn end<S: Sink>(&mut self, lexicon: &Lexicon, sink: &mut S) {
+        self.end_word(lexicon, sink);
+        self.gram(' ', sink);
+    }
+
+    /// The segment that just ended; the next begins.
+    pub fn take_segment(&mut self) -> Segment {
+        self.held = [0; RULES.div_ceil(64)];
+        std::mem::take(&mut self.segment)
+    }
+
+    /// Whether nothing stands in the open segment.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.segment.units == 0
+    }
+
+    /// Units of the open segment.
+    #[must_use]
+    pub fn units(&self) -> u32 {
+        self.segment.units
+    }
+
+    fn ends(&self, kind: Kind, c: char, before: char) -> bool {
+        let units = self.segment.units;
+        if units < UNITS_MIN {
+            return false;
+        }
+        match kind {
+            Kind::Letter | Kind::Ideograph => units >= UNITS_MAX,
+            Kind::Space => c == '\n' || units >= UNITS_SOFT || matches!(before, '.' | '!' | '?' | ';'),
+            Kind::Mark => units >= UNITS_SOFT || ends_sentence(c),
+        }
+    }
+
+    #[inline]
+    fn letter<S: Sink>(&mut self, c: char, lexicon: &Lexicon, sink: &mut S) {
+        let c = if c.is_ascii_digit() { '0' } else { c };
+        self.segment.scripts.count(script(c), 1);
+        self.run = 0;
+        self.word = letter(self.word, c);
+        self.letters += 1;
+        self.gram(c, sink);
+        if lexicon.may_hold(self.word) {
+            self.concept(lexicon.find(self.word), sink);
+        }
+        if self.marks > 0 {
+            self.marks -= 1;
+            self.mark_concept(lexicon, sink);
+        }
+    }
+
+    #[inline]
+    fn gram<S: Sink>(&mut self, c: char, sink: &mut S) {
+        self.grams = (self.grams << 12) | u64::from(u32::from(c) & 0xFFF);
+        characters(self.grams, sink);
+        self.segment.features += 3;
+    }
+
+    fn ideograph<S: Sink>(&mut self, c: char, lexicon: &Lexicon, sink: &mut S) {
+        let script = script(c);
+        self.segment.scripts.count(script, 1);
+        self.segment.units += 1;
+        self.tick += 1;
+        self.grams = 0;
+        self.run += 1;
+        self.ideographs = (self.ideographs << 16) | u64::from(u32::from(c) & 0xFFFF);
+        if script == Script::Hangul {
+            self.word = letter(self.word, c);
+            self.letters += 1;
+        } else {
+            self.end_word(lexicon, sink);
+        }
+        sink.feature(bucket(self.ideographs & 0xFFFF, 0x8EBC_6AF0_9C88_C6E3), Shape::Characters(1));
+        sink.feature(bucket(self.ideographs & 0xFFFF_FFFF, 0x5895_5E09_A8D6_1B57), Shape::Characters(2));
+        sink.feature(bucket(self.ideographs & 0xFFFF_FFFF_FFFF, 0xC2B2_AE3D_27D4_EB4F), Shape::Characters(3));
+        self.segment.features += 3;
+        let mut mask = 0xFFFF;
+        for length in 1..=self.run.min(4) {
+            self.concept(lexicon.ideographs(length, self.ideographs & mask), sink);
+            mask = (mask << 16) | 0xFFFF;
+        }
+    }
+
+    fn end_word<S: Sink>(&mut self, lexicon: &Lexicon, sink: &mut S) {
+        if self.letters == 0 {
+            return;
+        }
+        let [third, second, first] = self.words;
+        let word = mix(1, self.word);
+        let pair = mix(first, word);
+        let triple = mix(mix(second, first), word);
+        sink.feature(bucket(word, MULTIPLIER), Shape::Words(1));
+        sink.feature(bucket(pair, MULTIPLIER), Shape::Words(2));
+        sink.feature(bucket(mix(second, word) ^ 7, MULTIPLIER), Shape::Skip);
+        sink.feature(bucket(triple, MULTIPLIER), Shape::Words(3));
+        self.segment.features += 4;
+        for key in [word, pair, triple, mix(mix(mix(third, second), first), word)] {
+            if lexicon.may_hold(key) {
+                self.concept(lexicon.find(key), sink);
+            }
+        }
+        self.tick += 2;
+        self.words = [second, first, word];
+        self.word = 0;
+        self.letters = 0;
+    }
+
+    fn mark_concept<S: Sink>(&mut self, lexicon: &Lexicon, sink: &mut S) {
+        let key = mix(5, self.grams & FIVEGRAM);
+        if lexicon.may_hold(key) {
+            self.concept(lexicon.find(key), sink);
+        }
+    }
+
+    fn concept<S: Sink>(&mut self, concept: Option<usize>, sink: &mut S) {
+        let Some(concept) = concept else { return };
+        let now = self.tick;
+        if let Some(seen) = self.seen.get_mut(concept) {
+            *seen = now;
+        }
+        for (earlier, at) in self.seen.iter().enumerate() {
+            if now.wrapping_sub(*at) > REACH {
+                continue;
+            }
+            let rule = earlier * CONCEPTS + concept;
+            let Some(held) = self.held.get_mut(rule / 64) else { continue };
+            if *held & (1 << (rule % 64)) == 0 {
+                *held |= 1 << (rule % 64);
+                sink.rule(rule);
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Concepts: what a word or phrase stands for, whatever the language.
+//!
+//! A line of a list is `concept: phrase, phrase, …`. A phrase is up to four words, a stem (`ignor*`), up to four
+//! characters of a script without spaces, or five characters with a mark among them (`<|im_`). Weights belong to
+//! ordered pairs of concepts that stand near each other, so evidence learnt in one language holds in all.
+//!
+//! Cost: a bit test a character and four a word; a look-up when the bit is set.
+
+use std::sync::OnceLock;
+
+use super::features::{letter, mix};
+use super::script::is_ideograph;
+use crate::guard::scanners::prompt_injection;
+
+/// Room for concepts.
+pub const CONCEPTS: usize = 48;
+const FILTER_BITS: u32 = 16;
+const SLOTS: usize = 1 << 14;
+
+/// The concepts of the lists, in the order of their rules. New ones go to the end; the models are trained anew.
+pub const NAMES: [&str; 41] = [
+    "override", "prior", "instructions", "reveal", "system_prompt", "secret", "persona", "unbound",
+    "jailbreak_name", "smuggling", "authority", "obey", "new_task", "you", "meta", "harm", "fiction", "encoding",
+    "say_exactly", "question", "tool", "protect", "play", "text_work",
+    "insult", "obscene", "threat", "violence", "identity", "hate", "sexual", "self", "third_person",
+    "negation", "apology", "inability", "policy", "redirect", "as_ai", "willing", "wish",
+];
+
+const LISTS: [&str; 3] = [
+    prompt_injection::PHRASES,
+    include_str!("toxicity.txt"),
+    include_str!("refusal.txt"),
+];
+
+/// Which phrase is which concept.
+#[derive(Debug)]
+pub struct Lexicon {
+    filter: Vec<u64>,
+    slots: Vec<(u64, u8)>,
+    phrases: usize,
+    dropped: Vec<String>,
+}
+
+impl Lexicon {
+    /// The lists that are compiled in.
+    #[must_use]
+    pub fn get() -> &'static Self {
+        static LEXICON: OnceLock<Lexicon> = OnceLock::new();
+        LEXICON.get_or_init(|| Self::parse(&LISTS))
+    }
+
+    /// Hash of the lists, which is part of a model's fingerprint.
+    #[must_use]
+    pub fn fingerprint() -> u64 {
+        LISTS.iter().flat_map(|list| list.bytes()).fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
+        })
+    }
+
+    /// How many phrases it has.
+    #[must_use]
+    pub fn phrases(&self) -> usize {
+        self.phrases
+    }
+
+    /// Lines and phrases that could not be taken: none, as a test sees to.
+    #[must_use]
+    pub fn dropped(&self) -> &[String] {
+        &self.dropped
+    }
+
+    fn parse(lists: &[&str]) -> Self {
+        let mut lexicon = Self {
+            filter: vec![0; 1 << (FILTER_BITS - 6)],
+            slots: vec![(0, 0); SLOTS],
+            phrases: 0,
+            dropped: Vec::new(),
+        };
+        for line in lists.iter().flat_map(|list| list.lines()).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let Some((name, phrases)) = line.split_once(": ") else {
+                lexicon.dropped.push(line.to_owned());
+                continue;
+            };
+            let Some(concept) = NAMES.iter().position(|known| *known == name) else {
+                lexicon.dropped.push(line.to_owned());
+                continue;
+            };
+            for phrase in phrases.split(", ").map(str::trim).filter(|phrase| !phrase.is_empty()) {
+                match key(phrase) {
+                    Some(key) => lexicon.insert(key, concept),
+                    None => lexicon.dropped.push(phrase.to_owned()),
+                }
+            }
+        }
+        lexicon
+    }
+
+    fn insert(&mut self, key: u64, concept: usize) {
+        self.phrases += 1;
+        if 2 * self.phrases > SLOTS {
+            self.dropped.push(format!("too many phrases: {}", self.phrases));
+            return;
+        }
+        if let Some(bits) = self.filter.get_mut((key >> (64 - FILTER_BITS + 6)) as usize) {
+            *bits |= 1 << ((key >> (64 - FILTER_BITS)) & 63);
+        }
+        let mut at = key as usize % SLOTS;
+        while let Some(slot) = self.slots.get_mut(at) {
+            if slot.1 == 0 || slot.0 == key {
+                *slot = (key, concept as u8 + 1);
+                return;
+            }
+            at = (at + 1) % SLOTS;
+        }
+    }
+
+    /// Whether `key` may be in the lists; most are not.
+    #[inline]
+    #[must_use]
+    pub fn may_hold(&self, key: u64) -> bool {
+        self.filter
+            .get((key >> (64 - FILTER_BITS + 6)) as usize)
+            .is_some_and(|bits| (bits >> ((key >> (64 - FILTER_BITS)) & 63)) & 1 != 0)
+    }
+
+    /// The concept of a key.
+    #[must_use]
+    pub fn find(&self, key: u64) -> Option<usize> {
+        let mut at = key as usize % SLOTS;
+        while let Some((held, concept)) = self.slots.get(at) {
+            if *concept == 0 {
+                return None;
+            }
+            if *held == key {
+                return Some(usize::from(*concept) - 1);
+            }
+            at = (at + 1) % SLOTS;
+        }
+        None
+    }
+
+    /// The concept of so many characters of a script without spaces.
+    #[inline]
+    #[must_use]
+    pub fn ideographs(&self, length: u32, packed: u64) -> Option<usize> {
+        let key = mix(u64::from(length) + 16, packed);
+        if self.may_hold(key) { self.find(key) } else { None }
+    }
+}
+
+/// The key of a phrase, as the pass makes it.
+fn key(phrase: &str) -> Option<u64> {
+    let phrase = &phrase.replace('\'', " ");
+    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | ' ' | '*' | '\u{300}'..='\u{36F}' | '\u{64B}'..='\u{65F}');
+    let count = phrase.chars().count();
+    if phrase.chars().all(is_ideograph) {
+        let packed = phrase.chars().fold(0_u64, |packed, c| (packed << 16) | u64::from(u32::from(c) & 0xFFFF));
+        return (count <= 4).then(|| mix(count as u64 + 16, packed));
+    }
+    if !phrase.chars().all(is_word) {
+        let packed = phrase.chars().fold(0_u64, |packed, c| (packed << 12) | u64::from(u32::from(c) & 0xFFF));
+        return (count == 5).then(|| mix(5, packed));
+    }
+    let hash = |word: &str| word.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).fold(0, letter);
+    if let Some(stem) = phrase.strip_suffix('*') {
+        return (!stem.contains([' ', '*'])).then(|| hash(stem));
+    }
+    let words: Vec<u64> = phrase.split(' ').map(|word| mix(1, hash(word))).collect();
+    (words.len() <= 4).then(|| words.into_iter().reduce(mix)).flatten()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! Verdicts on texts that were read before: system prompts, and the history of a conversation.
+//!
+//! The key is 128 bits of two keyed hashes (SipHash 1-3, keys of the process) of the text and the profile: nobody outside
+//! can make two texts meet. Only clean and whole verdicts are kept. Memory: [`ENTRIES_MAX`] entries of some 100 bytes a
+//! shard, more only where texts had findings; the oldest goes first.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+
+use super::verdict::Finding;
+
+/// Verdicts that a shard remembers.
+pub const ENTRIES_MAX: usize = 4096;
+/// Shorter texts are read faster than they are looked up.
+pub const TEXT_BYTES_MIN: usize = 64;
+
+/// A text's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key(u64, u64);
+
+/// What a shard remembers.
+#[derive(Debug, Default)]
+pub struct Recent {
+    hashers: (RandomState, RandomState),
+    known: HashMap<Key, Arc<[Finding]>>,
+    order: VecDeque<Key>,
+}
+
+impl Recent {
+    /// The key of `text` under a profile and direction.
+    #[must_use]
+    pub fn key(&self, profile: &str, text: &str) -> Option<Key> {
+        if text.len() < TEXT_BYTES_MIN {
+            return None;
+        }
+        let hash = |state: &RandomState| {
+            let mut hasher = state.build_hasher();
+            hasher.write(profile.as_bytes());
+            hasher.write_u8(0xff);
+            hasher.write(text.as_bytes());
+            hasher.finish()
+        };
+        Some(Key(hash(&self.hashers.0), hash(&self.hashers.1)))
+    }
+
+    /// What was found in the text of `key`, if it was read before.
+    #[must_use]
+    pub fn get(&self, key: Key) -> Option<Arc<[Finding]>> {
+        self.known.get(&key).cloned()
+    }
+
+    /// Remembers what was found.
+    pub fn put(&mut self, key: Key, findings: &[Finding]) {
+        if self.known.insert(key, findings.into()).is_some() {
+            return;
+        }
+        self.order.push_back(key);
+        if self.order.len() > ENTRIES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_so_many_and_tells_profiles_apart() {
+        let mut recent = Recent::default();
+        let long = |n: usize| format!("{n:0>64}");
+        for n in 0..ENTRIES_MAX + 10 {
+            let key = recent.key("default", &long(n)).unwrap();
+            recent.put(key, &[]);
+        }
+        assert_eq!((recent.known.len(), recent.order.len()), (ENTRIES_MAX, ENTRIES_MAX));
+        let get = |profile: &str, n: usize| recent.get(recent.key(profile, &long(n)).unwrap());
+        assert!(get("default", 5).is_none() && get("default", ENTRIES_MAX).is_some());
+        assert!(get("other", ENTRIES_MAX).is_none());
+        assert!(recent.key("default", "short").is_none());
+    }
+}

@@ -1,0 +1,8 @@
+//! One file a scanner.
+
+pub mod ban_substrings;
+pub mod malicious_urls;
+pub mod no_code;
+pub mod prompt_injection;
+pub mod secrets;
+pub mod token_limit;
