@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::guard::{Guard, Unfit};
 use crate::config::{Config, Level};
 use crate::control;
+use crate::guard::{Guard, Unfit};
 use crate::net::listener::{self, Listener};
 use crate::net::runtime::Runtime;
 use crate::net::signal::{self, Signal};

@@ -76,6 +76,8 @@ impl Fold {
     }
 }
 
+/// Bytes that are searched for secrets at once: the search looks around itself, so small slices cost more.
+const SECRETS_STEP: usize = 16 * 1024;
 /// A text that is read at once is timed at every piece, one that comes in small pieces at every so many.
 const TIMED_EVERY: u32 = 16;
 const LARGE: usize = 512;
@@ -155,6 +157,16 @@ impl Chain {
     #[must_use]
     pub fn tokens(&self) -> Option<&TokenLimit> {
         self.tokens.as_ref()
+    }
+
+    /// What findings of `name` in `found` lead to. Where there may be more than are kept, masking those is not enough.
+    #[must_use]
+    pub fn action(&self, name: ScannerName, found: &Found) -> Action {
+        match self.policy(name).map(|policy| policy.action) {
+            Some(Action::Redact) if found.is_full(name) => Action::Block,
+            Some(action) => action,
+            None => Action::Monitor,
+        }
     }
 
     /// What stands in place of a finding's `text`.
@@ -256,12 +268,9 @@ impl Chain {
     /// Bytes from the start of the text that no finding of a scanner that holds streams back can touch any more.
     #[must_use]
     pub fn settled(&self, reading: &Reading) -> usize {
-        self.settled_by(reading, |policy| policy.holds)
-    }
-
-    fn settled_by(&self, reading: &Reading, counts: impl Fn(Policy) -> bool) -> usize {
         let holds = |name: ScannerName| {
-            self.policy(name).is_some_and(&counts) && !reading.failed.get(name as usize).copied().unwrap_or(false)
+            self.policy(name).is_some_and(|policy| policy.holds)
+                && !reading.failed.get(name as usize).copied().unwrap_or(false)
         };
         let mut settled = reading.bytes;
         let fold = reading.own.as_ref().or(reading.strict.as_ref());
@@ -291,9 +300,20 @@ impl Chain {
 
     /// Drops folded text that no scanner looks back at.
     fn forget(&self, reading: &mut Reading) {
-        let settled = self.settled_by(reading, |_| true);
-        for fold in [&mut reading.own, &mut reading.strict].into_iter().flatten() {
-            fold.folded.forget_original(settled);
+        let ban = self.ban.as_ref().zip(reading.ban.as_ref());
+        let classify = self.classifiers.as_ref().zip(reading.classify.as_ref());
+        if let Some(own) = &mut reading.own {
+            let needs = ban.map_or(own.folded.end(), |(ban, state)| ban.needs(state, &own.folded));
+            own.folded.forget(needs);
+        }
+        if let Some(strict) = &mut reading.strict {
+            let folded = &strict.folded;
+            let mut needs =
+                classify.map_or(folded.end(), |(classifiers, state)| classifiers.needs(state, folded));
+            if let Some((ban, state)) = ban.filter(|_| reading.own.is_none()) {
+                needs = needs.min(ban.needs(state, folded));
+            }
+            strict.folded.forget(needs);
         }
     }
 
@@ -344,6 +364,9 @@ impl Chain {
     #[must_use]
     pub fn score(&self, reading: &Reading, name: ScannerName) -> f32 {
         let best = match (name, &self.classifiers, &reading.classify) {
+            (ScannerName::NoCode, ..) => {
+                self.code.as_ref().zip(reading.code.as_ref()).map(|(code, state)| code.best(state))
+            }
             (_, Some(classifiers), Some(state)) => {
                 let best = classifiers.best(state);
                 let head = Head::ALL.into_iter().find(|head| head.scanner() == name);
@@ -405,6 +428,8 @@ pub struct Inspection {
     /// What was found so far.
     pub reading: Reading,
     at: usize,
+    /// How far secrets are looked for.
+    scanned: usize,
     decoded: Option<Vec<Decoded>>,
 }
 
@@ -412,17 +437,20 @@ impl Chain {
     /// At the start of a whole text.
     #[must_use]
     pub fn inspect(&self) -> Inspection {
-        Inspection { reading: self.start(), at: 0, decoded: None }
+        Inspection { reading: self.start(), at: 0, scanned: 0, decoded: None }
     }
 
     /// Reads about `bytes` more of `text`; `true`: all is read.
     pub fn step(&self, inspection: &mut Inspection, text: &str, bytes: usize) -> bool {
-        let Inspection { reading, at, decoded } = inspection;
+        let Inspection { reading, at, scanned, decoded } = inspection;
         if *at < text.len() {
             let end = text.floor_char_boundary(at.saturating_add(bytes.max(4)));
             self.push(reading, text.get(*at..end).unwrap_or_default());
-            self.scan_secrets(reading, text, *at, end);
             *at = end;
+            if end - *scanned >= SECRETS_STEP || end == text.len() {
+                self.scan_secrets(reading, text, *scanned, end);
+                *scanned = end;
+            }
             return false;
         }
         let Some(decoded) = decoded else {

@@ -39,7 +39,9 @@ pub fn detect(text: &str) -> Language {
     }
     let scripts = Scripts::count(text);
     match scripts.decide() {
-        Language::En if scripts.marked > 0 && is_vietnamese_by_words(text) => Language::Vi,
+        Language::En if scripts.marked > 0 && has_words(text, &VIETNAMESE, 4) => Language::Vi,
+        Language::Ru if has_words(text, &UKRAINIAN, 10) => Language::En,
+        Language::Ar if has_words(text, &PERSIAN, 10) => Language::En,
         language => language,
     }
 }
@@ -142,20 +144,49 @@ impl Scripts {
     }
 }
 
-/// Short sentences may have none of the letters that only Vietnamese has; these words are in most of them.
-fn is_vietnamese_by_words(text: &str) -> bool {
-    const WORDS: [&str; 27] = [
-        "không", "và", "có", "tôi", "bạn", "gì", "là", "cho", "đi", "đâu", "anh", "em", "xin", "chào", "nhà",
-        "làm", "thì", "mà", "này", "sao", "đó", "cái", "thế", "trong", "con", "hà", "nói",
-    ];
+/// Short sentences may have none of the letters that tell; these words are in most of them, and not in the language
+/// next to theirs.
+const VIETNAMESE: [&str; 27] = [
+    "không", "và", "có", "tôi", "bạn", "gì", "là", "cho", "đi", "đâu", "anh", "em", "xin", "chào", "nhà",
+    "làm", "thì", "mà", "này", "sao", "đó", "cái", "thế", "trong", "con", "hà", "cô",
+];
+const UKRAINIAN: [&str; 22] = [
+    "це",
+    "що",
+    "щоб",
+    "якщо",
+    "як",
+    "та",
+    "треба",
+    "але",
+    "або",
+    "чи",
+    "де",
+    "дуже",
+    "ще",
+    "вже",
+    "вона",
+    "воно",
+    "був",
+    "була",
+    "було",
+    "бути",
+    "ми",
+    "й",
+];
+const PERSIAN: [&str; 16] = [
+    "از", "را", "در", "است", "اين", "این", "هاي", "های", "ها", "مي", "می", "كه", "که", "براي", "برای", "شده",
+];
+
+/// Whether at least one of `share` words is of `known`.
+fn has_words(text: &str, known: &[&str], share: u32) -> bool {
     let lower = text.chars().take(LETTERS_MAX).collect::<String>().to_lowercase();
-    let mut hits = 0;
-    let mut words = 0;
+    let (mut hits, mut words) = (0, 0);
     for word in lower.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).take(64) {
         words += 1;
-        hits += u32::from(WORDS.contains(&word));
+        hits += u32::from(known.contains(&word));
     }
-    hits > 0 && 4 * hits >= words
+    hits > 0 && share * hits >= words
 }
 
 #[cfg(test)]

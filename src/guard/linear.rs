@@ -137,14 +137,18 @@ impl Adder<'_> {
 
 impl Sink for Adder<'_> {
     #[inline]
+    fn reserve(&mut self, features: u32) {
+        if self.waiting + features > 256 {
+            self.empty();
+        }
+    }
+
+    #[inline]
     fn feature(&mut self, bucket: usize, _: Shape) {
         let weights = self.models.packed(bucket);
         self.even += weights & 0x00FF_00FF;
         self.odd += (weights >> 8) & 0x00FF_00FF;
         self.waiting += 1;
-        if self.waiting == 256 {
-            self.empty();
-        }
     }
 
     fn rule(&mut self, rule: usize) {
@@ -203,13 +207,11 @@ impl Classifiers {
         toxicity: Option<&Toxicity>,
         refusal: Option<&NoRefusal>,
     ) -> Self {
-        let active = |head, threshold: &Threshold, sentences| Active {
-            head,
-            threshold: threshold.clone(),
-            sentences,
-        };
+        let active =
+            |head, threshold: &Threshold, sentences| Active { head, threshold: threshold.clone(), sentences };
         let heads = [
-            injection.map(|set| active(Head::Injection, &set.threshold, set.match_type == TextMatch::Sentence)),
+            injection
+                .map(|set| active(Head::Injection, &set.threshold, set.match_type == TextMatch::Sentence)),
             toxicity.map(|set| active(Head::Toxicity, &set.threshold, set.match_type == TextMatch::Sentence)),
             refusal.map(|set| active(Head::Refusal, &set.threshold, false)),
         ];
@@ -252,6 +254,12 @@ impl Classifiers {
     pub fn settled(&self, state: &State, folded: &Folded) -> usize {
         let open = if self.is_done(state) { folded.end() } else { state.segment };
         folded.original(open)
+    }
+
+    /// The offset of the folded text before which nothing is looked at again.
+    #[must_use]
+    pub fn needs(&self, state: &State, folded: &Folded) -> usize {
+        if self.is_done(state) { folded.end() } else { state.segment }
     }
 
     /// The highest probability of each head so far, of the heads that are looked for.
@@ -355,7 +363,8 @@ impl Classifiers {
     }
 
     fn report(&self, head: Head, score: f32, state: &mut State, folded: &Folded, found: &mut Found) {
-        let Some(reported) = state.reported.get_mut(head as usize).filter(|count| **count < FINDINGS_MAX) else {
+        let Some(reported) = state.reported.get_mut(head as usize).filter(|count| **count < FINDINGS_MAX)
+        else {
             return;
         };
         *reported += 1;

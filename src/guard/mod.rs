@@ -118,7 +118,9 @@ impl Profile {
         if !self.localized {
             return Language::En;
         }
-        Some(language::detect(text)).filter(|language| self.languages.contains(language)).unwrap_or(Language::En)
+        Some(language::detect(text))
+            .filter(|language| self.languages.contains(language))
+            .unwrap_or(Language::En)
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-use super::verdict::Finding;
+use super::verdict::Found;
 
 /// Verdicts that a shard remembers.
 pub const ENTRIES_MAX: usize = 4096;
@@ -23,7 +23,7 @@ pub struct Key(u64, u64);
 #[derive(Debug, Default)]
 pub struct Recent {
     hashers: (RandomState, RandomState),
-    known: HashMap<Key, Arc<[Finding]>>,
+    known: HashMap<Key, Arc<Found>>,
     order: VecDeque<Key>,
 }
 
@@ -46,13 +46,13 @@ impl Recent {
 
     /// What was found in the text of `key`, if it was read before.
     #[must_use]
-    pub fn get(&self, key: Key) -> Option<Arc<[Finding]>> {
+    pub fn get(&self, key: Key) -> Option<Arc<Found>> {
         self.known.get(&key).cloned()
     }
 
     /// Remembers what was found.
-    pub fn put(&mut self, key: Key, findings: &[Finding]) {
-        if self.known.insert(key, findings.into()).is_some() {
+    pub fn put(&mut self, key: Key, found: Arc<Found>) {
+        if self.known.insert(key, found).is_some() {
             return;
         }
         self.order.push_back(key);
@@ -74,7 +74,7 @@ mod tests {
         let long = |n: usize| format!("{n:0>64}");
         for n in 0..ENTRIES_MAX + 10 {
             let key = recent.key("default", &long(n)).unwrap();
-            recent.put(key, &[]);
+            recent.put(key, Arc::default());
         }
         assert_eq!((recent.known.len(), recent.order.len()), (ENTRIES_MAX, ENTRIES_MAX));
         let get = |profile: &str, n: usize| recent.get(recent.key(profile, &long(n)).unwrap());

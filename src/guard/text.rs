@@ -159,20 +159,6 @@ impl Folded {
         self.joined.drain(..self.joined.partition_point(|joined| joined.end <= at));
     }
 
-    /// Drops what stands for the original before `original`.
-    pub fn forget_original(&mut self, original: usize) {
-        let index = self.stretches.partition_point(|stretch| stretch.from <= original);
-        let stretch =
-            index.checked_sub(1).and_then(|index| self.stretches.get(index)).copied().unwrap_or_default();
-        let inside = if stretch.whole.is_some() { 0 } else { original.saturating_sub(stretch.from) };
-        let next = self.stretches.get(index).map_or(self.end(), |next| next.at);
-        let mut at = (stretch.at + inside).min(next).max(self.base);
-        while at > self.base && !self.text.is_char_boundary(at - self.base) {
-            at -= 1;
-        }
-        self.forget(at);
-    }
-
     fn stretch(&self, at: usize) -> Stretch {
         let index = self.stretches.partition_point(|stretch| stretch.at <= at);
         index.checked_sub(1).and_then(|index| self.stretches.get(index)).copied().unwrap_or_default()

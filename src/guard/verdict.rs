@@ -35,6 +35,12 @@ pub struct Found {
 }
 
 impl Found {
+    /// Whether more may have been found by `name` than is kept: then not all of it can be redacted.
+    #[must_use]
+    pub fn is_full(&self, name: ScannerName) -> bool {
+        self.kept.get(name as usize).is_some_and(|kept| usize::from(*kept) >= FINDINGS_MAX)
+    }
+
     /// Keeps `finding`, if there is room for one more of its scanner.
     pub fn add(&mut self, finding: Finding) {
         if let Some(kept) = self.kept.get_mut(finding.scanner as usize)

@@ -106,9 +106,8 @@ impl Window {
                 self.texts.len() - 1
             }
         };
-        let (bytes, before) = self.texts.get(line).map_or((0, Unescape::default()), |line| {
-            (line.bytes, line.unescape.clone())
-        });
+        let (bytes, before) =
+            self.texts.get(line).map_or((0, Unescape::default()), |line| (line.bytes, line.unescape.clone()));
         self.pieces.push(Piece { line, at: bytes..bytes, raw, before });
         Ok(line)
     }
@@ -293,7 +292,8 @@ impl Line {
         let findings = self.reading.found.findings.get(self.judged..).unwrap_or_default();
         for finding in findings {
             let Some(policy) = chain.policy(finding.scanner) else { continue };
-            let action = if policy.holds { policy.action } else { Action::Monitor };
+            let action = chain.action(finding.scanner, &self.reading.found);
+            let action = if policy.holds { action } else { Action::Monitor };
             tally.find(finding, action);
             match action {
                 Action::Block => blocking.push(finding.clone()),
@@ -316,9 +316,8 @@ impl Line {
     /// The places of `piece` in `event` that are replaced. A place that began in an earlier event is only taken out.
     fn edits<'a>(&'a self, piece: &Piece, event: &[u8], edits: &mut Vec<(Span, &'a str)>) {
         let raw = piece.raw.of_bytes(event);
-        let touched = self.redactions.iter().filter(|(span, _)| {
-            span.start < piece.at.end && span.end > piece.at.start
-        });
+        let touched =
+            self.redactions.iter().filter(|(span, _)| span.start < piece.at.end && span.end > piece.at.start);
         let (mut spans, mut withs) = (Vec::new(), Vec::new());
         for (span, with) in touched {
             let starts_here = span.start >= piece.at.start;

@@ -12,7 +12,7 @@ use crate::api::speech::{self, Channel, Part};
 use crate::api::{Answer, Failure, FailureKind, Task, Texts, View};
 use crate::config::guard::{Action, Language, Messages, OnError, Role, ScannerName};
 use crate::guard::chain::Chain;
-use crate::guard::verdict::{Finding, Found, Tally};
+use crate::guard::verdict::{Found, Tally};
 use crate::guard::window::{self, Blocked, Window};
 use crate::guard::{self, Profile, message};
 use crate::net::clock;
@@ -86,11 +86,11 @@ async fn read_request(
     count_tokens(shard, chain, read, tally, &mut pace).await?;
     for item in items {
         let text = texts.text(item);
-        let findings = read_text(shard, profile, text, tally, &mut pace).await?;
+        let found = read_text(shard, profile, text, tally, &mut pace).await?;
         let mut blocking = Vec::new();
         let mut redactions = Vec::new();
-        for finding in findings.iter() {
-            let action = chain.policy(finding.scanner).map_or(Action::Monitor, |policy| policy.action);
+        for finding in &found.findings {
+            let action = chain.action(finding.scanner, &found);
             tally.find(finding, action);
             match action {
                 Action::Block => blocking.push(finding.clone()),
@@ -124,9 +124,9 @@ async fn read_text(
     text: &str,
     tally: &mut Tally,
     pace: &mut Pace,
-) -> Result<Arc<[Finding]>, Blocked> {
+) -> Result<Arc<Found>, Blocked> {
     if text.trim().is_empty() {
-        return Ok(Arc::new([]));
+        return Ok(Arc::default());
     }
     let chain = &profile.input;
     let key = shard.recent.borrow().key(&profile.name, text);
@@ -147,11 +147,11 @@ async fn read_text(
             return Err(Blocked::Failed(name));
         }
     }
-    let findings: Arc<[Finding]> = reading.found.findings.as_slice().into();
+    let found = Arc::new(inspection.reading.found);
     if let Some(key) = key.filter(|_| whole) {
-        shard.recent.borrow_mut().put(key, &findings);
+        shard.recent.borrow_mut().put(key, Arc::clone(&found));
     }
-    Ok(findings)
+    Ok(found)
 }
 
 /// Counts the tokens of all texts together, if they can be too many.

@@ -1,6 +1,6 @@
 //! The n-gram pass: folded characters in, hashed features and rules out, one step a character.
 //!
-//! Scripts with spaces give 3- to 5-grams of characters over word borders, and words, word pairs and triples; scripts
+//! Scripts with spaces give 4-grams of characters over word borders, and words, word pairs and triples; scripts
 //! without give 1- to 3-grams. White space counts as one space, digits as one digit, a run of one mark as one mark.
 //! Concepts ([`super::lexicon`]) that stand near each other give rules: "ignore … previous" is one whatever stands
 //! between. The pass also cuts the text into segments, at sentence ends and at 200 units at the latest; a unit is a
@@ -12,7 +12,7 @@ use super::lexicon::{CONCEPTS, Lexicon};
 use super::script::{Script, Scripts, is_ideograph, script};
 
 /// Two to this many buckets hold the weights.
-pub const BUCKET_BITS: u32 = 17;
+pub const BUCKET_BITS: u32 = 16;
 /// Buckets.
 pub const BUCKETS: usize = 1 << BUCKET_BITS;
 /// A rule is an ordered pair of concepts, or one with itself: it alone.
@@ -23,11 +23,12 @@ const UNITS_MIN: u32 = 24;
 const UNITS_SOFT: u32 = 160;
 /// And here it ends in any case.
 const UNITS_MAX: u32 = 200;
+/// Letters that are taken at a time.
+const RUN_MAX: usize = 32;
 /// Concepts are near each other within so many ticks (a word is two, a character without spaces one).
 const REACH: u32 = 24;
 
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
-const TRIGRAM: u64 = 0x0000_000F_FFFF_FFFF;
 const FOURGRAM: u64 = 0x0000_FFFF_FFFF_FFFF;
 const FIVEGRAM: u64 = 0x0FFF_FFFF_FFFF_FFFF;
 
@@ -44,6 +45,8 @@ pub enum Shape {
 
 /// What the pass calls.
 pub trait Sink {
+    /// At most so many features come before the next such call.
+    fn reserve(&mut self, _features: u32) {}
     /// A feature ends here.
     fn feature(&mut self, bucket: usize, shape: Shape);
     /// A rule holds, the first time in this segment.
@@ -107,7 +110,9 @@ fn kind(c: char) -> Kind {
     match ASCII.get(c as usize) {
         Some(kind) => *kind,
         None if is_ideograph(c) => Kind::Ideograph,
-        None if c.is_alphanumeric() || matches!(c, '\u{300}'..='\u{36F}' | '\u{64B}'..='\u{65F}') => Kind::Letter,
+        None if c.is_alphanumeric() || matches!(c, '\u{300}'..='\u{36F}' | '\u{64B}'..='\u{65F}') => {
+            Kind::Letter
+        }
         None if c.is_whitespace() => Kind::Space,
         None => Kind::Mark,
     }
@@ -121,12 +126,10 @@ fn bucket(key: u64, multiplier: u64) -> usize {
     (key.wrapping_mul(multiplier) >> (64 - BUCKET_BITS)) as usize
 }
 
-/// The last three, four and five characters.
+/// The last four characters: longer and shorter ones beside them were not worth their time.
 #[inline]
 fn characters<S: Sink>(grams: u64, sink: &mut S) {
-    sink.feature(bucket(grams & TRIGRAM, MULTIPLIER), Shape::Characters(3));
     sink.feature(bucket(grams & FOURGRAM, 0xD6E8_FEB8_6659_FD93), Shape::Characters(4));
-    sink.feature(bucket(grams & FIVEGRAM, 0xA076_1D64_78BD_642F), Shape::Characters(5));
 }
 
 /// Mixes two hashes, not commutatively.
@@ -136,8 +139,7 @@ pub(super) fn mix(left: u64, right: u64) -> u64 {
 
 /// One more letter of a word.
 pub(super) fn letter(word: u64, c: char) -> u64 {
-    let word = (word ^ u64::from(u32::from(c))).wrapping_mul(0x2545_F491_4F6C_DD1D);
-    word ^ (word >> 29)
+    word.wrapping_add(u64::from(u32::from(c))).wrapping_mul(0x2545_F491_4F6C_DD1D)
 }
 
 impl Default for Pass {
@@ -197,8 +199,11 @@ impl Pass {
         if self.marks > 0 || room < 32 {
             return 0;
         }
-        let bytes = bytes.get(..room).unwrap_or(bytes);
+        let bytes = bytes.get(..room.min(RUN_MAX)).unwrap_or(bytes);
+        // Nothing that is called in the loop may see `sink` or `self`: their sums stay in registers.
+        sink.reserve(RUN_MAX as u32);
         let (mut grams, mut hash, mut taken) = (self.grams, self.word, 0_usize);
+        let (mut stems, mut stem) = (0, 0);
         for byte in bytes {
             if !byte.is_ascii_alphanumeric() {
                 break;
@@ -207,10 +212,16 @@ impl Pass {
             grams = (grams << 12) | u64::from(byte);
             hash = letter(hash, char::from(byte));
             characters(grams, sink);
-            if lexicon.may_hold(hash) {
-                self.concept(lexicon.find(hash), sink);
+            if lexicon.may_begin(hash) {
+                stems += 1;
+                stem = if stems == 1 { hash } else { stem };
             }
             taken += 1;
+        }
+        if stems == 1 {
+            self.concept(lexicon.find(stem), sink);
+        } else if stems > 1 {
+            self.stems(bytes.get(..taken).unwrap_or_default(), lexicon, sink);
         }
         if let Some(last) = taken.checked_sub(1).and_then(|last| bytes.get(last)) {
             let count = taken as u32;
@@ -218,7 +229,7 @@ impl Pass {
             self.letters += count;
             self.run = 0;
             self.segment.units += count;
-            self.segment.features += 3 * count;
+            self.segment.features += count;
             self.segment.scripts.count(Script::Latin, count);
         }
         taken
@@ -268,7 +279,7 @@ impl Pass {
         self.word = letter(self.word, c);
         self.letters += 1;
         self.gram(c, sink);
-        if lexicon.may_hold(self.word) {
+        if lexicon.may_begin(self.word) {
             self.concept(lexicon.find(self.word), sink);
         }
         if self.marks > 0 {
@@ -279,9 +290,10 @@ impl Pass {
 
     #[inline]
     fn gram<S: Sink>(&mut self, c: char, sink: &mut S) {
+        sink.reserve(1);
         self.grams = (self.grams << 12) | u64::from(u32::from(c) & 0xFFF);
         characters(self.grams, sink);
-        self.segment.features += 3;
+        self.segment.features += 1;
     }
 
     fn ideograph<S: Sink>(&mut self, c: char, lexicon: &Lexicon, sink: &mut S) {
@@ -298,6 +310,7 @@ impl Pass {
         } else {
             self.end_word(lexicon, sink);
         }
+        sink.reserve(3);
         sink.feature(bucket(self.ideographs & 0xFFFF, 0x8EBC_6AF0_9C88_C6E3), Shape::Characters(1));
         sink.feature(bucket(self.ideographs & 0xFFFF_FFFF, 0x5895_5E09_A8D6_1B57), Shape::Characters(2));
         sink.feature(bucket(self.ideographs & 0xFFFF_FFFF_FFFF, 0xC2B2_AE3D_27D4_EB4F), Shape::Characters(3));
@@ -309,10 +322,23 @@ impl Pass {
         }
     }
 
+    /// The stems that a word begins with, one by one.
+    #[cold]
+    fn stems<S: Sink>(&mut self, bytes: &[u8], lexicon: &Lexicon, sink: &mut S) {
+        let mut hash = self.word;
+        for byte in bytes {
+            hash = letter(hash, char::from(if byte.is_ascii_digit() { b'0' } else { *byte }));
+            if lexicon.may_begin(hash) {
+                self.concept(lexicon.find(hash), sink);
+            }
+        }
+    }
+
     fn end_word<S: Sink>(&mut self, lexicon: &Lexicon, sink: &mut S) {
         if self.letters == 0 {
             return;
         }
+        sink.reserve(4);
         let [third, second, first] = self.words;
         let word = mix(1, self.word);
         let pair = mix(first, word);
@@ -340,6 +366,8 @@ impl Pass {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn concept<S: Sink>(&mut self, concept: Option<usize>, sink: &mut S) {
         let Some(concept) = concept else { return };
         let now = self.tick;

@@ -14,28 +14,84 @@ use crate::guard::scanners::prompt_injection;
 
 /// Room for concepts.
 pub const CONCEPTS: usize = 48;
-const FILTER_BITS: u32 = 16;
+const FILTER_WORDS: usize = 1 << 10;
+const FILTER_SHIFT: u32 = 64 - 10;
 const SLOTS: usize = 1 << 14;
 
 /// The concepts of the lists, in the order of their rules. New ones go to the end; the models are trained anew.
 pub const NAMES: [&str; 41] = [
-    "override", "prior", "instructions", "reveal", "system_prompt", "secret", "persona", "unbound",
-    "jailbreak_name", "smuggling", "authority", "obey", "new_task", "you", "meta", "harm", "fiction", "encoding",
-    "say_exactly", "question", "tool", "protect", "play", "text_work",
-    "insult", "obscene", "threat", "violence", "identity", "hate", "sexual", "self", "third_person",
-    "negation", "apology", "inability", "policy", "redirect", "as_ai", "willing", "wish",
+    "override",
+    "prior",
+    "instructions",
+    "reveal",
+    "system_prompt",
+    "secret",
+    "persona",
+    "unbound",
+    "jailbreak_name",
+    "smuggling",
+    "authority",
+    "obey",
+    "new_task",
+    "you",
+    "meta",
+    "harm",
+    "fiction",
+    "encoding",
+    "say_exactly",
+    "question",
+    "tool",
+    "protect",
+    "play",
+    "text_work",
+    "insult",
+    "obscene",
+    "threat",
+    "violence",
+    "identity",
+    "hate",
+    "sexual",
+    "self",
+    "third_person",
+    "negation",
+    "apology",
+    "inability",
+    "policy",
+    "redirect",
+    "as_ai",
+    "willing",
+    "wish",
 ];
 
-const LISTS: [&str; 3] = [
-    prompt_injection::PHRASES,
-    include_str!("toxicity.txt"),
-    include_str!("refusal.txt"),
-];
+const LISTS: [&str; 3] =
+    [prompt_injection::PHRASES, include_str!("toxicity.txt"), include_str!("refusal.txt")];
+
+/// A bit for each hash; a bit that is not set answers most questions.
+#[derive(Debug)]
+struct Filter(Box<[u64; FILTER_WORDS]>);
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self(Box::new([0; FILTER_WORDS]))
+    }
+}
+
+impl Filter {
+    fn add(&mut self, key: u64) {
+        self.0[(key >> FILTER_SHIFT) as usize % FILTER_WORDS] |= 1 << ((key >> (FILTER_SHIFT - 6)) & 63);
+    }
+
+    #[inline]
+    fn holds(&self, key: u64) -> bool {
+        (self.0[(key >> FILTER_SHIFT) as usize % FILTER_WORDS] >> ((key >> (FILTER_SHIFT - 6)) & 63)) & 1 != 0
+    }
+}
 
 /// Which phrase is which concept.
 #[derive(Debug)]
 pub struct Lexicon {
-    filter: Vec<u64>,
+    words: Filter,
+    stems: Filter,
     slots: Vec<(u64, u8)>,
     phrases: usize,
     dropped: Vec<String>,
@@ -71,12 +127,17 @@ impl Lexicon {
 
     fn parse(lists: &[&str]) -> Self {
         let mut lexicon = Self {
-            filter: vec![0; 1 << (FILTER_BITS - 6)],
+            words: Filter::default(),
+            stems: Filter::default(),
             slots: vec![(0, 0); SLOTS],
             phrases: 0,
             dropped: Vec::new(),
         };
-        for line in lists.iter().flat_map(|list| list.lines()).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        for line in lists
+            .iter()
+            .flat_map(|list| list.lines())
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
             let Some((name, phrases)) = line.split_once(": ") else {
                 lexicon.dropped.push(line.to_owned());
                 continue;
@@ -87,7 +148,12 @@ impl Lexicon {
             };
             for phrase in phrases.split(", ").map(str::trim).filter(|phrase| !phrase.is_empty()) {
                 match key(phrase) {
-                    Some(key) => lexicon.insert(key, concept),
+                    Some(key) => {
+                        let filter =
+                            if phrase.ends_with('*') { &mut lexicon.stems } else { &mut lexicon.words };
+                        filter.add(key);
+                        lexicon.insert(key, concept);
+                    }
                     None => lexicon.dropped.push(phrase.to_owned()),
                 }
             }
@@ -101,9 +167,6 @@ impl Lexicon {
             self.dropped.push(format!("too many phrases: {}", self.phrases));
             return;
         }
-        if let Some(bits) = self.filter.get_mut((key >> (64 - FILTER_BITS + 6)) as usize) {
-            *bits |= 1 << ((key >> (64 - FILTER_BITS)) & 63);
-        }
         let mut at = key as usize % SLOTS;
         while let Some(slot) = self.slots.get_mut(at) {
             if slot.1 == 0 || slot.0 == key {
@@ -114,13 +177,18 @@ impl Lexicon {
         }
     }
 
-    /// Whether `key` may be in the lists; most are not.
+    /// Whether `key` may be that of a word or phrase; most are not.
     #[inline]
     #[must_use]
     pub fn may_hold(&self, key: u64) -> bool {
-        self.filter
-            .get((key >> (64 - FILTER_BITS + 6)) as usize)
-            .is_some_and(|bits| (bits >> ((key >> (64 - FILTER_BITS)) & 63)) & 1 != 0)
+        self.words.holds(key)
+    }
+
+    /// Whether `key` may be that of a stem.
+    #[inline]
+    #[must_use]
+    pub fn may_begin(&self, key: u64) -> bool {
+        self.stems.holds(key)
     }
 
     /// The concept of a key.
@@ -151,10 +219,13 @@ impl Lexicon {
 /// The key of a phrase, as the pass makes it.
 fn key(phrase: &str) -> Option<u64> {
     let phrase = &phrase.replace('\'', " ");
-    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | ' ' | '*' | '\u{300}'..='\u{36F}' | '\u{64B}'..='\u{65F}');
+    let is_word = |c: char| {
+        c.is_alphanumeric() || matches!(c, '_' | ' ' | '*' | '\u{300}'..='\u{36F}' | '\u{64B}'..='\u{65F}')
+    };
     let count = phrase.chars().count();
     if phrase.chars().all(is_ideograph) {
-        let packed = phrase.chars().fold(0_u64, |packed, c| (packed << 16) | u64::from(u32::from(c) & 0xFFFF));
+        let packed =
+            phrase.chars().fold(0_u64, |packed, c| (packed << 16) | u64::from(u32::from(c) & 0xFFFF));
         return (count <= 4).then(|| mix(count as u64 + 16, packed));
     }
     if !phrase.chars().all(is_word) {

@@ -40,7 +40,8 @@ impl Sink for Recorder<'_> {
             }
             Shape::Characters(_) => self.gathered += weight,
             Shape::Words(count) => {
-                let from = self.words.len().checked_sub(usize::from(count)).and_then(|index| self.words.get(index));
+                let from =
+                    self.words.len().checked_sub(usize::from(count)).and_then(|index| self.words.get(index));
                 if let Some((start, _)) = from {
                     let own = if count == 1 { self.gathered } else { 0 };
                     self.pieces.push((*start, end, weight + own));
@@ -101,7 +102,8 @@ pub(super) fn explain(models: &Models, head: Head, text: &str) -> (&'static str,
 /// Pieces of the last character hold a length; they get their start.
 fn resolve(pieces: &mut [(usize, usize, i32)], starts: &[usize], end: usize) {
     for piece in pieces.iter_mut().rev().take(3).filter(|piece| piece.1 == starts.len() && piece.0 <= 3) {
-        let start = starts.len().checked_sub(piece.0).and_then(|index| starts.get(index)).copied().unwrap_or(0);
+        let start =
+            starts.len().checked_sub(piece.0).and_then(|index| starts.get(index)).copied().unwrap_or(0);
         (piece.0, piece.1) = (start, end);
     }
 }
@@ -110,11 +112,15 @@ fn category(models: &Models, head: Head, recorder: &Recorder<'_>) -> &'static st
     let weigh = |rule: usize| recorder.weight(&models.rule(rule));
     match head {
         Head::Injection => prompt_injection::category(&recorder.rules, weigh),
-        Head::Toxicity => named(recorder, &["insult", "threat", "obscene", "identity", "hate", "sexual"], weigh)
-            .map_or("toxicity", |name| match name {
-                "identity" | "hate" => "identity_attack",
-                name => name,
-            }),
+        Head::Toxicity => {
+            named(recorder, &["insult", "threat", "obscene", "identity", "hate", "sexual"], weigh).map_or(
+                "toxicity",
+                |name| match name {
+                    "identity" | "hate" => "identity_attack",
+                    name => name,
+                },
+            )
+        }
         Head::Refusal => "refusal",
     }
 }
@@ -151,7 +157,8 @@ fn name(models: &Models, head: Head, recorder: &Recorder<'_>, text: &str) -> Str
         let concept = |index: usize| NAMES.get(index).copied().unwrap_or("?");
         let (first, second) = (concept(rule / CONCEPTS), concept(rule % CONCEPTS));
         if weight > 0 {
-            let label = if first == second { format!("[{first}]") } else { format!("[{first} … {second}]") };
+            let label =
+                if first == second { format!("[{first}]") } else { format!("[{first} … {second}]") };
             pieces.push((weight as f32 * scale.rules, label));
         }
     }

@@ -42,22 +42,16 @@ pub enum Group {
 
 impl Group {
     /// All of them, in the order of their calibrations.
-    pub const ALL: [Self; 9] = [
-        Self::Zh,
-        Self::Vi,
-        Self::Ja,
-        Self::Ko,
-        Self::Ru,
-        Self::Ar,
-        Self::En,
-        Self::Latin,
-        Self::Other,
-    ];
+    pub const ALL: [Self; 9] =
+        [Self::Zh, Self::Vi, Self::Ja, Self::Ko, Self::Ru, Self::Ar, Self::En, Self::Latin, Self::Other];
 
     /// Its name in tables.
     #[must_use]
     pub fn name(self) -> &'static str {
-        ["zh", "vi", "ja", "ko", "ru", "ar", "en", "latin", "other"].get(self as usize).copied().unwrap_or("other")
+        ["zh", "vi", "ja", "ko", "ru", "ar", "en", "latin", "other"]
+            .get(self as usize)
+            .copied()
+            .unwrap_or("other")
     }
 }
 

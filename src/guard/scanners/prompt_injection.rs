@@ -30,5 +30,10 @@ pub fn category(rules: &[usize], weigh: impl Fn(usize) -> i32) -> &'static str {
             }
         }
     }
-    scores.iter().rev().max_by_key(|(_, score)| *score).filter(|(_, score)| *score > 0).map_or("injection", |(name, _)| name)
+    scores
+        .iter()
+        .rev()
+        .max_by_key(|(_, score)| *score)
+        .filter(|(_, score)| *score > 0)
+        .map_or("injection", |(name, _)| name)
 }

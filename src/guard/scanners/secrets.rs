@@ -1,8 +1,8 @@
 //! `Secrets`: credentials in a text.
 //!
 //! One pass of an automaton finds keywords; only where one stands, more is looked at: a vendor's shape
-//! ([`rules`]), an assignment ([`assignment`], judged by [`generic`]), a form of its own ([`forms`]).
-//! Entropy, checksums and [`allow`] take back what only looks like a secret. Spans cover the secret
+//! (`rules`), an assignment (`assignment`, judged by `generic`), a form of its own (`forms`).
+//! Entropy, checksums and `allow` take back what only looks like a secret. Spans cover the secret
 //! itself, every occurrence.
 //!
 //! What a keyword leads to depends on the text around it and on nothing found before, so that a text

@@ -82,7 +82,10 @@ guard = "off"
     // The direction is stronger than the profile's own table for both.
     assert_eq!((own.of(Language::Ja), own.of(Language::En)), (0.1, 0.6));
     assert_eq!(strict.input.scanners.len(), 1);
-    assert_eq!((strict.input.scanners[0].action, strict.input.scanners[0].on_error), (Action::Monitor, OnError::Block));
+    assert_eq!(
+        (strict.input.scanners[0].action, strict.input.scanners[0].on_error),
+        (Action::Monitor, OnError::Block)
+    );
     match settings(default, true, ScannerName::BanSubstrings) {
         Settings::BanSubstrings(own) => {
             assert_eq!((own.match_type, own.normalize), (PhraseMatch::Word, Normalize::Strict));

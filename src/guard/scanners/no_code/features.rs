@@ -224,12 +224,13 @@ const fn keyword_bits() -> [u32; 64] {
 }
 
 /// Words that give a line of code its shape, a space after each.
-const KEYWORDS: &str = "def return class import from for in if elif else while function func fn fun let var const val \
-    public private protected static void int float double char string bool new this self struct enum impl match case \
-    switch end do then begin print println echo package using namespace include local sub my use module where \
-    SELECT FROM WHERE INSERT UPDATE CREATE TABLE INTO VALUES select where String int64 long auto async await try catch \
-    except with as not null nil None True False true false lambda yield interface type trait data of is set tell \
-    Dim As Sub End Function If Then Next Each procedure program integer real call PERFORM MOVE TO DISPLAY PIC ";
+const KEYWORDS: &str = "def return class import from for in if elif else while function func fn fun let \
+    var const val public private protected static void int float double char string bool new this self \
+    struct enum impl match case switch end do then begin print println echo package using namespace \
+    include local sub my use module where SELECT FROM WHERE INSERT UPDATE CREATE TABLE INTO VALUES \
+    select where String int64 long auto async await try catch except with as not null nil None True \
+    False true false lambda yield interface type trait data of is set tell Dim As Sub End Function If \
+    Then Next Each procedure program integer real call PERFORM MOVE TO DISPLAY PIC ";
 
 #[inline]
 fn run(text: &[u8], start: usize, code: u32, belongs: impl Fn(u8) -> bool) -> (Token, usize) {

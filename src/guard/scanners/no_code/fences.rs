@@ -2,6 +2,9 @@
 //!
 //! Indentation, block quotes and list marks before a fence are skipped, since models fence inside lists.
 
+use memchr::{memchr, memchr2};
+
+use super::PREFIX_MAX;
 use super::languages::{Tag, by_tag};
 
 /// Bytes of a line that may still close a block; a longer one is content.
@@ -66,4 +69,51 @@ pub fn tag(info: &[u8]) -> String {
 #[must_use]
 pub fn says(info: &[u8]) -> Tag {
     if info.trim_ascii().is_empty() { Tag::Silent } else { by_tag(&tag(info)) }
+}
+
+/// What a run of fence signs begins.
+pub enum Opening {
+    /// Not known yet.
+    More,
+    /// A block, if it may stand here; with the bytes up to its first line.
+    Block(Fence, Tag, usize),
+    /// Inline code of so many bytes.
+    Inline(usize),
+    /// Neither; so many bytes were looked at.
+    Text(usize),
+}
+
+/// Judges `rest`, which begins with a backtick or tilde.
+pub fn opening(rest: &[u8]) -> Opening {
+    let Some(&sign) = rest.first() else { return Opening::More };
+    let count = rest.iter().take(PREFIX_MAX).take_while(|byte| **byte == sign).count();
+    if count == PREFIX_MAX {
+        return Opening::Text(count);
+    }
+    if count == rest.len() {
+        return Opening::More;
+    }
+    if count < 3 && sign != b'`' {
+        return Opening::Text(count);
+    }
+    let window = rest.get(..rest.len().min(OPENING_MAX)).unwrap_or_default();
+    let after = window.get(count..).unwrap_or_default();
+    let partner = if sign == b'`' { memchr2(b'\n', sign, after) } else { memchr(b'\n', after) };
+    match partner {
+        None if window.len() == OPENING_MAX => Opening::Text(count),
+        None => Opening::More,
+        Some(at) if after.get(at) == Some(&b'\n') => {
+            let info = after.get(..at).unwrap_or_default();
+            if count < 3 {
+                return Opening::Text(count);
+            }
+            Opening::Block(Fence { sign, count }, says(info), count + at + 1)
+        }
+        // The closing run is as long as the opening one; what is missing of it shows the text is over anyway.
+        Some(at) => {
+            let tail = rest.get(count + at..).unwrap_or_default();
+            let run = tail.iter().take(count).take_while(|byte| **byte == sign).count();
+            if run == tail.len() && run < count { Opening::More } else { Opening::Inline(count + at + run) }
+        }
+    }
 }

@@ -106,7 +106,8 @@ const ALIASES: [(usize, &str); CLASS_COUNT] = [
     (9, "java jav jsp"),
     (
         10,
-        "javascript js jsx mjs cjs node nodejs node.js ts tsx typescript mts cts ecmascript es6 vue svelte react jquery",
+        "javascript js jsx mjs cjs node nodejs node.js ts tsx typescript mts cts ecmascript es6 vue \
+         svelte react jquery",
     ),
     (11, "kotlin kt kts"),
     (12, "lua luau"),
@@ -115,7 +116,11 @@ const ALIASES: [(usize, &str); CLASS_COUNT] = [
     (15, "pascal pas delphi objectpascal object-pascal dpr freepascal lpr"),
     (16, "perl pl pm perl5 raku"),
     (17, "powershell pwsh ps1 ps posh psm1 psd1"),
-    (18, "python py python3 py3 python2 py2 pyi ipython ipython3 pycon pyw sage cython python-repl jupyter"),
+    (
+        18,
+        "python py python3 py3 python2 py2 pyi ipython ipython3 pycon pyw sage cython python-repl \
+         jupyter",
+    ),
     (19, "r rscript rlang rmd splus"),
     (20, "ruby rb irb rake gemfile rails jruby"),
     (21, "rust rs"),
@@ -125,31 +130,39 @@ const ALIASES: [(usize, &str); CLASS_COUNT] = [
     (25, "jq jqlang"),
     (
         26,
-        "shell sh bash zsh ksh fish csh tcsh shellscript shell-script bat batch cmd dos ash awk makefile make",
+        "shell sh bash zsh ksh fish csh tcsh shellscript shell-script bat batch cmd dos ash awk makefile \
+         make",
     ),
     (
         27,
-        "sql mysql postgresql postgres psql plsql pl/sql tsql t-sql sqlite mssql plpgsql hql sparksql bigquery",
+        "sql mysql postgresql postgres psql plsql pl/sql tsql t-sql sqlite mssql plpgsql hql sparksql \
+         bigquery",
     ),
     (28, "haskell hs lhs purescript elm"),
     (29, "lisp common-lisp clojure clj cljs scheme scm racket rkt elisp emacs-lisp el edn"),
     (30, "matlab octave m"),
     (
         31,
-        "dart elixir ex exs ocaml ml f# fsharp julia jl groovy gradle objective-c objectivec objc zig nim d crystal \
-         cr solidity sol glsl hlsl metal wgsl verilog systemverilog sv v vhdl nasm masm x86asm gas mips riscv tcl \
-         prolog ada sas stata gdscript gd forth smalltalk abap apex coffeescript coffee hack haxe vala actionscript \
-         autohotkey ahk llvm wasm wat move vyper cairo qsharp scratch pseudocode reason rescript idris agda lean coq \
-         odin gleam mojo cypher graphql sparql kql promql gams cds terraform hcl tf nix puppet starlark bazel cmake",
+        "dart elixir ex exs ocaml ml f# fsharp julia jl groovy gradle objective-c objectivec objc zig \
+         nim d crystal cr solidity sol glsl hlsl metal wgsl verilog systemverilog sv v vhdl nasm masm \
+         x86asm gas mips riscv tcl prolog ada sas stata gdscript gd forth smalltalk abap apex \
+         coffeescript coffee hack haxe vala actionscript autohotkey ahk llvm wasm wat move vyper cairo \
+         qsharp scratch pseudocode reason rescript idris agda lean coq odin gleam mojo cypher graphql \
+         sparql kql promql gams cds terraform hcl tf nix puppet starlark bazel cmake",
     ),
     (32, "prose markdown md mdx rst asciidoc adoc email letter quote poem lyrics story"),
     (
         33,
-        "text txt plaintext plain output console-output stdout log logs csv tsv table diff patch tree ascii \
-         ascii-art mermaid plantuml dot graphviz http traceback error result results gherkin feature regex none",
+        "text txt plaintext plain output console-output stdout log logs csv tsv table diff patch tree \
+         ascii ascii-art mermaid plantuml dot graphviz http traceback error result results gherkin \
+         feature regex none",
     ),
     (34, "json jsonc json5 jsonl ndjson geojson jsonld"),
-    (35, "yaml yml toml ini properties conf config cfg env dotenv editorconfig nginx apache systemd service"),
+    (
+        35,
+        "yaml yml toml ini properties conf config cfg env dotenv editorconfig nginx apache systemd \
+         service",
+    ),
     (36, "html xml xhtml htm svg xaml xsl xslt html5 rss plist wsdl xsd markup"),
     (37, "css scss sass less stylus postcss"),
     (38, "latex tex math maths katex mathjax bibtex bib asciimath"),
