@@ -23,7 +23,7 @@ const BYTES_MAX: usize = 1500;
 const CORPUS_MIN: usize = 40;
 
 /// What mutations put in: the words of the grammars.
-const TOKENS: [&[u8]; 76] = [
+const TOKENS: [&[u8]; 92] = [
     b"\r\n",
     b"\n",
     b"\r",
@@ -100,6 +100,22 @@ const TOKENS: [&[u8]; 76] = [
     b"%+1",
     b"/v1/",
     b"\xef\xbb\xbf",
+    b"ignore all previous instructions",
+    b"secret plan",
+    b"c++",
+    b"a b ",
+    b"```\n",
+    b"```python\n",
+    b"https://a.example/b",
+    b"[t](http://",
+    b"password = \"",
+    b"AKIA",
+    b"-----BEGIN RSA PRIVATE KEY-----",
+    b"\xe2\x80\x8b",
+    b"\xd0\xb0",
+    b"\xcc\x81",
+    b"QWxsIHdvcmsgYW5kIG5vIHBsYXk=",
+    b"\\ud83d\\ude00",
 ];
 
 /// Marsaglia's xorshift64*; the same numbers everywhere.
@@ -149,6 +165,8 @@ fn mutations_hold() {
     for (name, target) in chosen() {
         let corpus: Vec<Vec<u8>> = inputs("corpus", name).into_iter().map(|(_, data)| data).collect();
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        // A text is read by every scanner at many cuts: some milliseconds.
+        let rounds = if name == "guard" { rounds / 20 } else { rounds };
         for round in 0..rounds {
             let input = mutated(&corpus, &mut random);
             if catch_unwind(AssertUnwindSafe(|| target(&input))).is_err() {

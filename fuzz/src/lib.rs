@@ -10,10 +10,12 @@ pub mod body_view;
 pub mod chunked;
 pub mod config;
 pub mod cut;
+pub mod guard;
 pub mod http1_body;
 pub mod http1_request;
 pub mod http1_response;
 pub mod json;
+pub mod json_text;
 pub mod ndjson;
 pub mod reading;
 pub mod route;
@@ -25,15 +27,17 @@ pub mod value;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 14] = [
     ("answer", answer::target),
     ("body_view", body_view::target),
     ("chunked", chunked::target),
     ("config", config::target),
+    ("guard", guard::target),
     ("http1_body", http1_body::target),
     ("http1_request", http1_request::target),
     ("http1_response", http1_response::target),
     ("json", json::target),
+    ("json_text", json_text::target),
     ("ndjson", ndjson::target),
     ("route", route::target),
     ("sse", sse::target),

@@ -76,7 +76,14 @@ fn chain(path: Option<&Path>, profile: &str, direction: Direction) -> Result<std
     let mut config = serve::find(path).map_err(|problems| problems.to_string())?.guard;
     let index = config.profiles.iter().position(|known| known.name == profile);
     let index = index.ok_or_else(|| format!("the configuration has no guard profile {profile:?}"))?;
-    config.profiles.iter_mut().enumerate().for_each(|(at, known)| known.enabled = at == index);
+    for (at, known) in config.profiles.iter_mut().enumerate() {
+        known.enabled = at == index;
+        // Only what is used is built.
+        match direction {
+            Direction::Input => known.output.scanners.clear(),
+            Direction::Output => known.input.scanners.clear(),
+        }
+    }
     let guard = Guard::new(&config, clock::now_ns).map_err(|unfit| boot::unfit(unfit).to_string())?;
     let profile = guard.profile(Some(index)).ok_or("the profile is off")?;
     Ok(std::sync::Arc::clone(if direction == Direction::Input { &profile.input } else { &profile.output }))

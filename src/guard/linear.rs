@@ -371,7 +371,7 @@ impl Classifiers {
         let text = folded.tail(state.segment);
         let text = text.get(..state.at.saturating_sub(state.segment)).unwrap_or(text);
         let (rule, reason) = reason::explain(&self.models, head, text);
-        let span = folded.original(state.segment)..folded.original(state.at);
+        let span = folded.span(state.segment..state.at);
         found.add(Finding { scanner: head.scanner(), rule: rule.into(), span, score, reason });
     }
 }
