@@ -357,9 +357,7 @@ fn tokens_of_all_messages_count_together() {
 
 #[test]
 fn what_was_read_before_is_remembered() {
-    let stand = stand(
-        &ban(false, "").replace("[guard]\n", "[guard]\n").replace("[server]\n", "[server]\nshards = 1\n"),
-    );
+    let stand = stand(&ban(false, ""));
     let long = "a system prompt of some length that every request repeats, word for word, again and again";
     for text in ["one", "two", "three"] {
         let body = json!({"model": "m", "messages": [{"role": "user", "content": long}, {"role": "user", "content": text}]});

@@ -105,3 +105,66 @@ fn mistakes_have_their_exit_codes() {
     let (code, _, _) = guard("", &["--direction", "sideways"], "");
     assert_eq!(code, 2);
 }
+
+/// The rows of a file of cases.
+fn cases(name: &str) -> Vec<Value> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/guard").join(name);
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn judged(direction: &str, rows: &[Value], more: &[&str]) -> Vec<Value> {
+    let input: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let (code, lines, complaint) = guard("", &[&["--direction", direction], more].concat(), &input);
+    assert_eq!((code, lines.len()), (0, rows.len()), "{complaint}");
+    lines
+}
+
+#[test]
+fn classifiers_know_the_plain_cases() {
+    // Shares, not each case: weights are trained, and a text more or less is no promise. docs/guards.md has the figures.
+    for (file, direction, scanner, found, false_alarms) in [
+        ("injection.jsonl", "input", "PromptInjection", 0.75, 0.08),
+        ("toxicity.jsonl", "input", "Toxicity", 0.80, 0.08),
+        ("refusal.jsonl", "output", "NoRefusal", 0.90, 0.08),
+    ] {
+        let lines = judged(direction, &cases(file), &[]);
+        let share = |label: i64| {
+            let of: Vec<bool> = lines
+                .iter()
+                .filter(|line| line["label"] == label)
+                .map(|line| verdict(line, scanner)["valid"] == false)
+                .collect();
+            assert!(of.len() >= 20, "{file} has {} cases of {label}", of.len());
+            of.iter().filter(|flagged| **flagged).count() as f64 / of.len() as f64
+        };
+        assert!(share(1) >= found, "{scanner} finds {:.2}", share(1));
+        assert!(share(0) <= false_alarms, "{scanner} raises {:.2} false alarms", share(0));
+    }
+}
+
+#[test]
+fn every_case_is_judged_the_same_in_pieces() {
+    for (file, direction) in [
+        ("urls.jsonl", "output"),
+        ("code.jsonl", "output"),
+        ("toxicity.jsonl", "output"),
+        ("refusal.jsonl", "output"),
+        ("injection.jsonl", "input"),
+        ("secrets.jsonl", "input"),
+        ("disguises.jsonl", "input"),
+    ] {
+        let rows = cases(file);
+        let whole = judged(direction, &rows, &[]);
+        for (cut, whole) in judged(direction, &rows, &["--pieces", "5"]).iter().zip(&whole) {
+            // A slice may find a secret again that its neighbour found.
+            let plain = |line: &Value| {
+                let scanners = line["scanners"].as_array().unwrap().iter();
+                let verdicts: Vec<Value> =
+                    scanners.map(|one| json!([one["name"], one["valid"], one["score"]])).collect();
+                (verdicts, line["sanitized"].clone())
+            };
+            assert_eq!(plain(cut), plain(whole), "{file}: {}", whole["text"]);
+        }
+    }
+}

@@ -21,8 +21,8 @@ const MACHINE: [&str; 3] = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat
 
 /// Hosts of package registries and their mirrors: which one a build uses is the builder's business.
 const REGISTRIES: [&str; 7] = [
-    concat!("artifac", "tory"),
-    concat!("jf", "rog"),
+    concat!("artifac", "tory/"),
+    concat!("jf", "rog.io"),
     concat!("index.cra", "tes.io"),
     concat!("static.cra", "tes.io"),
     concat!("registry.npm", "js"),

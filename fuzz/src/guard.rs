@@ -76,7 +76,7 @@ fn answer(chain: &Chain, text: &str) {
 fn streamed(chain: &Chain, text: &str, ends: &[usize]) -> Vec<(ScannerName, String, Range<usize>, f32)> {
     let mut reading = chain.start();
     let (mut at, mut settled, mut seen) = (0, 0, 0);
-    let mut judge = |findings: &[Finding], settled: usize, seen: &mut usize| {
+    let judge = |findings: &[Finding], settled: usize, seen: &mut usize| {
         for finding in &findings[*seen..] {
             check(text, &finding.span);
             assert!(finding.span.start >= settled, "{finding:?} touches what was settled up to {settled}");

@@ -61,7 +61,7 @@ pub struct Failure {
     /// The request field at fault.
     pub param: Option<&'static str>,
     /// `type` and `code` of an endpoint's own error object.
-    pub upstream: Option<(Option<String>, Option<String>)>,
+    pub upstream: Option<Box<(Option<String>, Option<String>)>>,
     /// Seconds after which another try makes sense.
     pub retry_after_s: Option<u32>,
     /// For us.
@@ -160,7 +160,7 @@ impl Failure {
             status,
             retry,
             retry_after_s,
-            upstream: Some((error.get("type").and_then(text), error.get("code").and_then(text))),
+            upstream: Some(Box::new((error.get("type").and_then(text), error.get("code").and_then(text)))),
             ..Self::new(Kind::UpstreamStatus, message)
         }
     }
@@ -179,7 +179,7 @@ impl Failure {
             400..=499 => "invalid_request_error",
             _ => "api_error",
         };
-        let (kind, code) = self.upstream.clone().unwrap_or_default();
+        let (kind, code) = self.upstream.as_deref().cloned().unwrap_or_default();
         (
             if self.status == 429 {
                 by_status.to_owned()

@@ -127,6 +127,8 @@ impl Chain {
             chain.classifiers =
                 Some(classifiers.map_err(|error| (ScannerName::PromptInjection, error.to_string()))?);
         }
+        // The folder's table is made at its first use: better now than on a request's way.
+        Folder::new(Level::Strict).push("", &mut Folded::default());
         Ok(chain)
     }
 

@@ -1,13 +1,13 @@
 //! The classifiers: small linear models over hashed n-grams that share one pass over the folded text.
 //!
-//! A score is a sum of weights over the root of their number, plus the weights of rules, made a probability by a
-//! calibration for the group of scripts the window is written in, so that a threshold means the same in all of them. Sums
-//! are kept a segment ([`features`]); when one ends, it and the stretches of segments before it are scored
-//! ([`windows`]): where the text is cut changes nothing, and a long text has no blind tail. A finding's span is the segment
-//! that completed the evidence.
+//! A score is a sum of weights over the root of their number, plus the weights of rules, made a probability
+//! by a calibration for the group of scripts the window is written in, so that a threshold means the same
+//! in all of them. Sums are kept a segment ([`features`]); when one ends, it and the stretches of segments
+//! before it are scored ([`windows`]): where the text is cut changes nothing, and a long text has no blind
+//! tail. A finding's span is the segment that completed the evidence.
 //!
-//! Cost: O(1) a character, one look-up a feature for all heads, a few hundred operations a segment. The refusal head
-//! reads the opening only; alone, it stops there.
+//! Cost: O(1) a character, one look-up a feature for all heads, a few hundred operations a segment. The
+//! refusal head reads the opening only; alone, it stops there.
 
 pub mod features;
 pub mod lexicon;
@@ -208,7 +208,7 @@ impl Classifiers {
         refusal: Option<&NoRefusal>,
     ) -> Self {
         let active =
-            |head, threshold: &Threshold, sentences| Active { head, threshold: threshold.clone(), sentences };
+            |head, threshold: &Threshold, sentences| Active { head, threshold: *threshold, sentences };
         let heads = [
             injection
                 .map(|set| active(Head::Injection, &set.threshold, set.match_type == TextMatch::Sentence)),
@@ -323,6 +323,8 @@ impl Classifiers {
             let starts: &[Sums] = match active.head {
                 Head::Refusal if state.units >= OPENING => &[],
                 Head::Refusal => &[Sums::default()],
+                // An attack hides in other text: its sentence always counts by itself.
+                Head::Injection => &[middle, long, alone],
                 _ if active.sentences => &[middle, long, alone],
                 _ => &[middle, long],
             };

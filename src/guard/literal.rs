@@ -4,27 +4,25 @@
 //! nothing. How far back an occurrence that is not complete may begin is known exactly: it is the depth of
 //! the automaton's state.
 //!
-//! Cost: a look-up a byte. Pieces of some length are first looked over for any occurrence at all, with
-//! vector instructions (Teddy) if there are few phrases, in leaps (`skip.rs`) if there are many; mostly
-//! there is none, and only the ends of the piece are walked.
+//! Cost: a look-up a byte. Pieces of some length are first looked over for any occurrence at all
+//! (`quick.rs`); mostly there is none, and only the ends of the piece are walked.
 
 use std::collections::HashMap;
 
 use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::nfa::{contiguous, noncontiguous};
-use aho_corasick::packed::{self, Searcher};
 use aho_corasick::{Anchored, dfa};
 
-use self::skip::Skips;
+use self::quick::Quick;
 
+mod gram;
+mod quick;
 mod skip;
 #[cfg(test)]
 mod tests;
 
 /// Bytes of all phrases up to which the automaton is the fast and large kind.
 const LARGE_MAX: usize = 4096;
-/// Phrases up to which a text is looked over first.
-const FEW_MAX: usize = 48;
 /// Bytes of a piece from which on that pays.
 const PIECE_MIN: usize = 64;
 
@@ -38,21 +36,6 @@ pub struct Literals {
     longest: usize,
     /// Finds any occurrence at all.
     quick: Option<Quick>,
-}
-
-#[derive(Debug)]
-enum Quick {
-    Few(Searcher),
-    Many(Box<Skips>),
-}
-
-impl Quick {
-    fn none_in(&self, bytes: &[u8]) -> bool {
-        match self {
-            Self::Few(searcher) => searcher.find(bytes).is_none(),
-            Self::Many(skips) => skips.none_in(bytes),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -98,6 +81,12 @@ impl Literals {
     /// automaton.
     #[must_use]
     pub fn new(phrases: &[String]) -> Option<Self> {
+        Self::with_dormant(phrases, &|_| false)
+    }
+
+    /// The same; [`Literals::walk_for`] may overlook the phrases that are `dormant`, by index.
+    #[must_use]
+    pub fn with_dormant(phrases: &[String], dormant: &dyn Fn(usize) -> bool) -> Option<Self> {
         if phrases.is_empty() || phrases.iter().any(String::is_empty) {
             return None;
         }
@@ -114,8 +103,7 @@ impl Literals {
         };
         let lengths: Vec<usize> = phrases.iter().map(String::len).collect();
         let longest = lengths.iter().copied().max().unwrap_or(0);
-        let few = if phrases.len() <= FEW_MAX { searcher(phrases).map(Quick::Few) } else { None };
-        let quick = few.or_else(|| Skips::new(phrases, &plain).map(Box::new).map(Quick::Many));
+        let quick = Quick::new(phrases, dormant, &plain);
         let mut literals = Self { automaton, start, lengths, depths: HashMap::new(), longest, quick };
         for phrase in phrases {
             let mut state = start;
@@ -135,15 +123,23 @@ impl Literals {
 
     /// Walks through the next `piece` of the text and shows every occurrence that ends in it.
     pub fn walk(&self, walk: &mut Walk, piece: &str, hit: &mut dyn FnMut(Hit)) {
+        self.walk_for(walk, piece, true, hit);
+    }
+
+    /// The same; unless `all` are looked for, occurrences of dormant phrases that begin in the piece may be
+    /// missed.
+    pub fn walk_for(&self, walk: &mut Walk, piece: &str, all: bool, hit: &mut dyn FnMut(Hit)) {
         let bytes = piece.as_bytes();
         let ends = 2 * self.longest;
         let skips = bytes.len() > ends.max(PIECE_MIN)
-            && self.quick.as_ref().is_some_and(|quick| quick.none_in(bytes));
+            && self.quick.as_ref().is_some_and(|quick| quick.none_in(bytes, all));
         if !skips {
             self.step(walk, bytes, hit);
             return;
         }
-        let (first, rest) = bytes.split_at(self.longest);
+        // Nothing occurs in the piece, but something may have begun before it.
+        let begun = if walk.state == self.start { 0 } else { self.longest };
+        let (first, rest) = bytes.split_at(begun);
         self.step(walk, first, hit);
         let (_, last) = rest.split_at(rest.len() - self.longest);
         *walk = Walk { state: self.start, at: walk.at + rest.len() - last.len() };
@@ -191,8 +187,4 @@ fn step<A: Automaton>(
         }
     }
     *walk = Walk { state, at: walk.at + bytes.len() };
-}
-
-fn searcher(phrases: &[String]) -> Option<Searcher> {
-    packed::Config::new().match_kind(packed::MatchKind::LeftmostFirst).builder().extend(phrases).build()
 }

@@ -4,35 +4,37 @@
 //! later character may still change (a letter that a mark may follow, a word that may turn out to mix
 //! scripts, letters that may turn out to be spaced out), at most [`HELD_MAX`] bytes.
 //!
-//! Cost: runs of plain ASCII are copied in blocks (see `ascii.rs`) and need no entry in the map back; every
-//! other character costs a few table look-ups. Compatibility forms: Unicode Standard Annex 15; final sigma:
-//! The Unicode Standard, section 3.13.
+//! Cost: plain ASCII is judged and copied in blocks (`ascii.rs`), some 1 ns a byte; whole words of other
+//! scripts in which nothing is disguised after a table look-up a character (`calm.rs`, `table.rs`), 2 to 5
+//! ns a byte. What is left goes the long way, character by character (`cluster.rs`, `words.rs`). All three
+//! come to the same. The first text of a process waits a millisecond for the table. Compatibility forms:
+//! Unicode Standard Annex 15; final sigma: The Unicode Standard, section 3.13.
 
 use std::ops::Range;
 
+use self::calm::{Calm, Note};
 use self::cluster::Cluster;
 use self::lower::Lower;
 use self::words::Words;
 
-#[path = "text/ascii.rs"]
 mod ascii;
-#[path = "text/cluster.rs"]
+mod calm;
 mod cluster;
-#[path = "text/decode.rs"]
 pub mod decode;
-#[path = "text/lookalike.rs"]
 pub mod lookalike;
-#[path = "text/lower.rs"]
 mod lower;
-#[path = "text/words.rs"]
+mod table;
 mod words;
 
 #[cfg(test)]
-#[path = "text/tests.rs"]
 mod tests;
 
 /// Bytes of input that a folder holds back at most.
 pub const HELD_MAX: usize = 256;
+
+/// Bytes that are copied in one way before another is tried.
+const STRIDE_MIN: usize = 48;
+const STRIDE_MAX: usize = 4096;
 
 /// How far a text is folded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +149,12 @@ impl Folded {
         self.joined.get(index).is_some_and(|joined| joined.start <= range.start && range.end <= joined.end)
     }
 
+    /// Whether anything behind `at` of the folded text was joined from letters that stood apart.
+    #[must_use]
+    pub fn is_joined_from(&self, at: usize) -> bool {
+        self.joined.last().is_some_and(|joined| joined.end > at)
+    }
+
     /// Drops what stands before `at` of the folded text, and the way back from there.
     pub fn forget(&mut self, at: usize) {
         let bytes = self.text.floor_char_boundary(at.saturating_sub(self.base));
@@ -188,12 +196,38 @@ impl Folded {
         self.text.push_str(text);
     }
 
+    /// Appends `text` as it is, but capitals of ASCII, which stands at `from`.
+    fn put_kept(&mut self, text: &str, from: usize) {
+        if text.is_empty() {
+            return;
+        }
+        let start = self.text.len();
+        self.put_text(text, from);
+        if let Some(new) = self.text.get_mut(start..) {
+            new.make_ascii_lowercase();
+        }
+    }
+
     /// Appends the ASCII of `plain` in lower case, which stands at `from`; white space becomes spaces if
     /// `spaces`.
     fn put_ascii(&mut self, plain: &str, from: usize, spaces: bool) {
         self.go_on(self.end(), from);
         self.open = from + plain.len();
         ascii::append_lower(plain, spaces, &mut self.text);
+    }
+
+    /// The same for text with white space behind white space, which is dropped; `spaced`: white space
+    /// stands before it.
+    fn put_doubled(&mut self, plain: &str, from: usize, spaced: bool) {
+        let bytes = plain.as_bytes();
+        let spaces = |at| bytes.iter().skip(at).take_while(|byte| ascii::is_space(**byte)).count();
+        // Where the characters start that are not dropped.
+        let mut start = if spaced { spaces(0) } else { 0 };
+        while start < bytes.len() {
+            let end = ascii::doubled(bytes, start + 1).unwrap_or(bytes.len());
+            self.put_ascii(plain.get(start..end).unwrap_or_default(), from + start, true);
+            start = end + spaces(end);
+        }
     }
 
     /// What is appended at `at` stands byte for byte for the original at `from`.
@@ -214,9 +248,11 @@ pub struct Folder {
     words: Words,
     /// Whether the last character of the folded text is a space.
     spaced: bool,
-    /// How often not to look for plain words, now and after the next failure.
-    skips: u8,
-    patience: u8,
+    /// Where plain ASCII is looked for again, and how far from there the next time.
+    words_until: usize,
+    stride: usize,
+    /// Kept for its memory.
+    notes: Vec<Note>,
 }
 
 impl Folder {
@@ -230,8 +266,9 @@ impl Folder {
             cluster: Cluster::default(),
             words: Words::default(),
             spaced: false,
-            skips: 0,
-            patience: 0,
+            words_until: 0,
+            stride: STRIDE_MIN,
+            notes: Vec::new(),
         }
     }
 
@@ -274,16 +311,21 @@ impl Folder {
     }
 
     fn push_folding(&mut self, piece: &str, folded: &mut Folded) {
+        let table = table::table();
+        folded.text.reserve(piece.len());
         let mut at = 0;
-        while let Some(rest) = piece.get(at..).filter(|rest| !rest.is_empty()) {
-            let ascii = rest.as_bytes().first().is_some_and(u8::is_ascii);
-            if ascii || self.level == Level::Unicode && rest.chars().next().is_some_and(cluster::is_kept) {
+        while let Some(ch) = piece.get(at..).and_then(|rest| rest.chars().next()) {
+            let known = !table.of(ch).is_none();
+            if known {
                 self.close_cluster(folded);
-                at += self.copy_plain(rest, ascii, self.taken + at, folded);
+                let copied = self.copy_calm(piece.get(at..).unwrap_or_default(), self.taken + at, folded);
+                at += copied;
+                if copied > 0 {
+                    continue;
+                }
             }
-            let Some(ch) = piece.get(at..).and_then(|rest| rest.chars().next()) else { return };
             let item = Item { ch, from: self.taken + at, to: self.taken + at + ch.len_utf8() };
-            if !self.cluster.join(item) {
+            if known || !self.cluster.join(item) {
                 self.close_cluster(folded);
                 self.cluster.open(item);
             }
@@ -294,43 +336,69 @@ impl Folder {
         }
     }
 
-    /// Copies the plain text that `rest`, which stands at `from`, starts with, ASCII or not; says how many
-    /// bytes of it. The last character always stays: a mark may follow it.
-    fn copy_plain(&mut self, rest: &str, ascii: bool, from: usize, folded: &mut Folded) -> usize {
-        let bytes = rest.as_bytes();
-        if !ascii {
-            let kept = rest.get(..cluster::kept(rest, self.spaced)).unwrap_or_default();
-            let last = kept.chars().next_back().map_or(0, char::len_utf8);
-            let kept = kept.get(..kept.len() - last).unwrap_or_default();
-            if !kept.is_empty() {
-                folded.put_text(kept, from);
-                self.spaced = kept.ends_with(' ');
+    /// Copies what `rest`, which stands at `from`, starts with as far as nothing in it needs a closer look;
+    /// says how many bytes. The last character always stays: a mark may follow it.
+    fn copy_calm(&mut self, rest: &str, from: usize, folded: &mut Folded) -> usize {
+        let mut at = 0;
+        loop {
+            let left = rest.get(at..).unwrap_or_default();
+            if from + at >= self.words_until {
+                let plain = self.copy_plain(left, from + at, folded);
+                at += plain;
+                // Where there is little plain ASCII, it is looked for less often.
+                self.stride = if plain < STRIDE_MIN { (2 * self.stride).min(STRIDE_MAX) } else { STRIDE_MIN };
+                self.words_until = from + at + self.stride;
             }
-            return kept.len();
+            let (calm, goes_on) = self.copy_words(rest.get(at..).unwrap_or_default(), from + at, folded);
+            at += calm;
+            if !goes_on {
+                return at;
+            }
         }
-        let length = match self.level {
-            Level::Strict if !self.words.is_idle() => 0,
-            Level::Strict => self.calm(bytes),
-            _ => ascii::single_spaced(bytes, self.spaced).saturating_sub(1),
-        };
-        let Some(plain) = rest.get(..length).filter(|plain| !plain.is_empty()) else { return 0 };
-        folded.put_ascii(plain, from, true);
-        self.spaced = plain.bytes().next_back().is_some_and(ascii::is_space);
-        self.words.passed(plain);
-        length
     }
 
-    /// Bytes of words that need no closer look. Where there have been none, it is asked less often: that
-    /// only costs time.
-    fn calm(&mut self, bytes: &[u8]) -> usize {
-        if self.skips > 0 {
-            self.skips -= 1;
-            return 0;
+    /// Copies the plain ASCII that `rest`, which stands at `from`, starts with; says how many bytes of it.
+    fn copy_plain(&mut self, rest: &str, from: usize, folded: &mut Folded) -> usize {
+        let bytes = rest.as_bytes();
+        let plain = match self.level {
+            _ if bytes.len() < STRIDE_MIN || !bytes.first().is_some_and(u8::is_ascii) => return 0,
+            Level::Strict if !self.words.is_idle() => return 0,
+            Level::Strict => ascii::words(bytes, self.spaced),
+            _ => ascii::characters(bytes, self.spaced),
+        };
+        let Some(text) = rest.get(..plain.length).filter(|text| !text.is_empty()) else { return 0 };
+        if plain.doubled {
+            folded.put_doubled(text, from, self.spaced);
+        } else {
+            folded.put_ascii(text, from, true);
         }
-        let length = ascii::calm_words(bytes, self.spaced);
-        self.patience = if length > 0 { 0 } else { (2 * self.patience + 1).min(31) };
-        self.skips = self.patience;
-        length
+        self.spaced = text.bytes().next_back().is_some_and(ascii::is_space);
+        self.words.passed(text);
+        plain.length
+    }
+
+    /// Copies the calm characters that `rest`, which stands at `from`, starts with, under `Strict` whole
+    /// words of them; says how many bytes, and whether what follows may be calm as well.
+    fn copy_words(&mut self, rest: &str, from: usize, folded: &mut Folded) -> (usize, bool) {
+        let limit = self.words_until.saturating_sub(from).max(1);
+        let mut calm = Calm::new(self.words.latin(), self.spaced, &mut self.notes);
+        match self.level {
+            Level::Strict if !self.words.is_idle() || self.words.has_joined() => return (0, false),
+            Level::Strict => calm.read_words(rest, limit),
+            _ => calm.read_characters(rest, limit),
+        }
+        let mut start = 0;
+        for note in calm.notes() {
+            folded.put_kept(rest.get(start..note.from).unwrap_or_default(), from + start);
+            if let Some(ch) = note.folded {
+                folded.put(Item { ch, from: from + note.from, to: from + note.to });
+            }
+            start = note.to;
+        }
+        folded.put_kept(rest.get(start..calm.length).unwrap_or_default(), from + start);
+        self.spaced = calm.spaced;
+        self.words.passed_words(calm.latin);
+        (calm.length, calm.goes_on)
     }
 
     /// No mark follows any more: folds the held character and hands it on.

@@ -197,7 +197,7 @@ mod tests {
         let raw = "a\\u00e9\\n漢\\ud83d\\ude00z";
         let whole = text(&[raw]); // a é \n 漢 😀 z at 0 1 3 4 7 11
         let at = |from: usize, to: usize| {
-            let span = raw_spans(&Unescape::default(), raw.as_bytes(), &[from..to])[0];
+            let span = raw_spans(&Unescape::default(), raw.as_bytes(), std::slice::from_ref(&(from..to)))[0];
             &raw[span.start as usize..span.end as usize]
         };
         assert_eq!(whole.len(), 12);

@@ -1,10 +1,11 @@
 //! The n-gram pass: folded characters in, hashed features and rules out, one step a character.
 //!
-//! Scripts with spaces give 4-grams of characters over word borders, and words, word pairs and triples; scripts
-//! without give 1- to 3-grams. White space counts as one space, digits as one digit, a run of one mark as one mark.
-//! Concepts ([`super::lexicon`]) that stand near each other give rules: "ignore … previous" is one whatever stands
-//! between. The pass also cuts the text into segments, at sentence ends and at 200 units at the latest; a unit is a
-//! character, half of one in scripts without spaces. Training and scoring share this code.
+//! Scripts with spaces give 4-grams of characters over word borders, and words, word pairs and triples;
+//! scripts without give 1- to 3-grams. White space counts as one space, digits as one digit, a run of one
+//! mark as one mark. Concepts ([`super::lexicon`]) that stand near each other give rules: "ignore …
+//! previous" is one whatever stands between. The pass also cuts the text into segments, at sentence ends
+//! and at 200 units at the latest; a unit is a character, half of one in scripts without spaces. Training
+//! and scoring share this code.
 //!
 //! Cost: O(1) a character; its state is a few hundred bytes.
 
@@ -12,7 +13,7 @@ use super::lexicon::{CONCEPTS, Lexicon};
 use super::script::{Script, Scripts, is_ideograph, script};
 
 /// Two to this many buckets hold the weights.
-pub const BUCKET_BITS: u32 = 16;
+pub const BUCKET_BITS: u32 = 18;
 /// Buckets.
 pub const BUCKETS: usize = 1 << BUCKET_BITS;
 /// A rule is an ordered pair of concepts, or one with itself: it alone.
@@ -191,8 +192,8 @@ impl Pass {
         self.ends(kind, c, before)
     }
 
-    /// Takes letters and digits of ASCII from the beginning of `bytes`, as [`Pass::step`] would one by one, and answers
-    /// how many: none where a segment could end among them.
+    /// Takes letters and digits of ASCII from the beginning of `bytes`, as [`Pass::step`] would one by one,
+    /// and answers how many: none where a segment could end among them.
     #[inline]
     pub fn word<S: Sink>(&mut self, bytes: &[u8], lexicon: &Lexicon, sink: &mut S) -> usize {
         let room = UNITS_MAX.saturating_sub(self.segment.units + 1) as usize;

@@ -1,8 +1,9 @@
 //! Concepts: what a word or phrase stands for, whatever the language.
 //!
-//! A line of a list is `concept: phrase, phrase, …`. A phrase is up to four words, a stem (`ignor*`), up to four
-//! characters of a script without spaces, or five characters with a mark among them (`<|im_`). Weights belong to
-//! ordered pairs of concepts that stand near each other, so evidence learnt in one language holds in all.
+//! A line of a list is `concept: phrase, phrase, …`. A phrase is up to four words, a stem (`ignor*`), up to
+//! four characters of a script without spaces, or five characters with a mark among them (`<|im_`). Weights
+//! belong to ordered pairs of concepts that stand near each other, so evidence learnt in one language holds
+//! in all.
 //!
 //! Cost: a bit test a character and four a word; a look-up when the bit is set.
 
@@ -18,7 +19,8 @@ const FILTER_WORDS: usize = 1 << 10;
 const FILTER_SHIFT: u32 = 64 - 10;
 const SLOTS: usize = 1 << 14;
 
-/// The concepts of the lists, in the order of their rules. New ones go to the end; the models are trained anew.
+/// The concepts of the lists, in the order of their rules. New ones go to the end; the models are trained
+/// anew.
 pub const NAMES: [&str; 41] = [
     "override",
     "prior",

@@ -1,8 +1,9 @@
 //! A head's weights as a file, and the heads of a process side by side.
 //!
-//! The file, little-endian: `CLLM`, version, fingerprint of the phrase lists, scale of the weights, scale of the rules,
-//! bias, slope and offset of each group, a byte each rule, a byte each bucket, and FNV-1a over all of it. The weights of
-//! the heads are laid side by side, so that a text that several heads read costs one look-up a feature.
+//! The file, little-endian: `CLLM`, version, fingerprint of the phrase lists, scale of the weights, scale
+//! of the rules, bias, slope and offset of each group, a byte each rule, a byte each bucket, and FNV-1a
+//! over all of it. The weights of the heads are laid side by side, so that a text that several heads read
+//! costs one look-up a feature.
 
 use super::features::{BUCKETS, RULES};
 use super::lexicon::Lexicon;

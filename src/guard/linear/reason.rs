@@ -4,7 +4,7 @@ use super::Head;
 use super::features::{Pass, Shape, Sink};
 use super::lexicon::{CONCEPTS, Lexicon, NAMES};
 use super::model::{Models, feature_value};
-use crate::guard::scanners::prompt_injection;
+use crate::guard::scanners::{no_refusal, prompt_injection, toxicity};
 
 /// Pieces of evidence that a reason names.
 const NAMED: usize = 4;
@@ -112,34 +112,9 @@ fn category(models: &Models, head: Head, recorder: &Recorder<'_>) -> &'static st
     let weigh = |rule: usize| recorder.weight(&models.rule(rule));
     match head {
         Head::Injection => prompt_injection::category(&recorder.rules, weigh),
-        Head::Toxicity => {
-            named(recorder, &["insult", "threat", "obscene", "identity", "hate", "sexual"], weigh).map_or(
-                "toxicity",
-                |name| match name {
-                    "identity" | "hate" => "identity_attack",
-                    name => name,
-                },
-            )
-        }
-        Head::Refusal => "refusal",
+        Head::Toxicity => toxicity::category(&recorder.rules, weigh),
+        Head::Refusal => no_refusal::category(&recorder.rules, weigh),
     }
-}
-
-/// The heaviest of `names` among the concepts of the rules that held.
-fn named<'a>(recorder: &Recorder<'_>, names: &[&'a str], weigh: impl Fn(usize) -> i32) -> Option<&'a str> {
-    let mut best: Option<(i32, &str)> = None;
-    for name in names {
-        let own = |rule: &&usize| {
-            let is_named = |concept: usize| NAMES.get(concept).is_some_and(|known| known == name);
-            is_named(**rule / CONCEPTS) || is_named(**rule % CONCEPTS)
-        };
-        let weights: Vec<i32> = recorder.rules.iter().filter(own).map(|rule| weigh(*rule)).collect();
-        let sum: i32 = weights.iter().sum();
-        if !weights.is_empty() && best.is_none_or(|(highest, _)| sum > highest) {
-            best = Some((sum, name));
-        }
-    }
-    best.map(|(_, name)| name)
 }
 
 fn name(models: &Models, head: Head, recorder: &Recorder<'_>, text: &str) -> String {

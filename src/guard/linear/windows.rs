@@ -1,8 +1,8 @@
 //! Which stretches of consecutive segments are scored when a segment ends.
 //!
-//! Three: the segment itself, the longest stretch up to it of at most 400 units, and that of at most 2000. `T` is what
-//! had been summed up before a segment began, so a stretch costs one subtraction. Memory: at most as many entries as
-//! segments fit into 2000 units.
+//! Three: the segment itself, the longest stretch up to it of at most 400 units, and that of at most 2000.
+//! `T` is what had been summed up before a segment began, so a stretch costs one subtraction. Memory: at
+//! most as many entries as segments fit into 2000 units.
 
 use std::collections::VecDeque;
 
@@ -20,8 +20,8 @@ pub struct Windows<T> {
 }
 
 impl<T: Copy> Windows<T> {
-    /// A segment of `units` ended, before which `sums` stood. Answers the sums before: the segment, the middle
-    /// stretch, the long one.
+    /// A segment of `units` ended, before which `sums` stood. Answers the sums before: the segment, the
+    /// middle stretch, the long one.
     pub fn close(&mut self, units: u32, sums: T) -> [T; 3] {
         self.starts.push_back((self.units, sums));
         self.units += u64::from(units);

@@ -57,7 +57,7 @@ fn every_occurrence_is_found_however_the_text_is_cut() {
 fn leaps_miss_nothing() {
     let phrases: Vec<String> = (0..300).map(|index| format!("{index:03} never said")).collect();
     let literals = Literals::new(&phrases).unwrap();
-    assert!(matches!(literals.quick, Some(Quick::Many(_))));
+    assert!(literals.quick.is_some());
     let filler = "he never said a word about 17 and 42 never sa ".repeat(3);
     for at in 0..20 {
         for phrase in [&phrases[7], &phrases[299]] {
@@ -96,4 +96,40 @@ fn what_is_pending_is_the_longest_beginning_of_a_phrase() {
 fn nothing_to_look_for_is_no_automaton() {
     assert!(Literals::new(&[]).is_none());
     assert!(Literals::new(&strings(&["a", ""])).is_none());
+}
+
+#[test]
+fn short_phrases_among_many_are_found() {
+    let mut phrases: Vec<String> = (0..200).map(|index| format!("{index:03} never said")).collect();
+    phrases.extend((0..100).map(|index| format!("q{index:02}")));
+    phrases.extend(strings(&["zq", "zx", "大"]));
+    let literals = Literals::new(&phrases).unwrap();
+    assert!(literals.quick.is_some());
+    let filler = "an ordinary sentence about the quick 17 and 42, of which nothing is found. ".repeat(3);
+    assert_eq!(hits(&literals, &[&filler]), []);
+    for phrase in ["q00", "q99", "zq", "zx", "大", "199 never said"] {
+        for at in 0..8 {
+            for text in
+                [format!("{}{phrase}", &filler[at..]), format!("{phrase}{}{phrase}{filler}", &filler[at..])]
+            {
+                assert_eq!(sorted(hits(&literals, &[&text])), sorted(plain(&phrases, &text)), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn dormant_phrases_are_overlooked_only_if_asked() {
+    let phrases = strings(&["ignore all", "ignoreall"]);
+    let literals = Literals::with_dormant(&phrases, &|index| index == 1).unwrap();
+    let filler = "an ordinary sentence, of which nothing is to be found. ".repeat(3);
+    let count = |text: &str, all: bool| {
+        let (mut count, mut walk) = (0, literals.start());
+        literals.walk_for(&mut walk, text, all, &mut |_| count += 1);
+        count
+    };
+    let text = format!("{filler}ignoreall {filler}");
+    assert_eq!((count(&text, true), count(&text, false)), (1, 0));
+    let text = format!("{filler}ignore all ignoreall {filler}");
+    assert_eq!((count(&text, true), count(&text, false)), (2, 2));
 }

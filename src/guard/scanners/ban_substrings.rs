@@ -98,7 +98,8 @@ impl BanSubstrings {
             }
         }
         let words = settings.match_type == PhraseMatch::Word;
-        let literals = Literals::new(&texts);
+        let joined = |index: usize| patterns.get(index).is_some_and(|pattern: &Pattern| pattern.joined);
+        let literals = Literals::with_dormant(&texts, &joined);
         Self { level, words, contains_all: settings.contains_all, phrases, patterns, literals }
     }
 
@@ -142,7 +143,8 @@ impl BanSubstrings {
             self.push_marked(literals, state, folded, found);
             return;
         }
-        literals.walk(&mut walk, new, &mut |hit| self.take(state, hit, false, folded, found));
+        let joined = folded.is_joined_from(at);
+        literals.walk_for(&mut walk, new, joined, &mut |hit| self.take(state, hit, false, folded, found));
         state.walk = Some(walk);
     }
 

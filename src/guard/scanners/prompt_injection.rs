@@ -1,13 +1,13 @@
 //! `PromptInjection`: phrases that attacks are made of, and what a finding is called.
 //!
-//! The phrases are evidence beside the n-grams ([`crate::guard::linear`]), never a verdict: a sentence *about* an attack
-//! has the same words as the attack. So has the list words of discussion, of play and of work on texts; the training
-//! gives pairs of them the weight they have, which may be negative.
+//! The phrases are evidence beside the n-grams ([`crate::guard::linear`]), never a verdict: a sentence
+//! *about* an attack has the same words as the attack. So has the list words of discussion, of play and of
+//! work on texts; the training gives pairs of them the weight they have, which may be negative.
 
 use crate::guard::linear::lexicon::{CONCEPTS, NAMES};
 
-/// The phrases, in English, Chinese, Japanese, Korean, Russian, Arabic, Vietnamese, Spanish, French, German and
-/// Portuguese.
+/// The phrases, in English, Chinese, Japanese, Korean, Russian, Arabic, Vietnamese, Spanish, French, German
+/// and Portuguese.
 pub const PHRASES: &str = include_str!("prompt_injection/phrases.txt");
 
 /// The category of a finding by the rules that held; `weigh` answers a rule's weight.
@@ -37,3 +37,6 @@ pub fn category(rules: &[usize], weigh: impl Fn(usize) -> i32) -> &'static str {
         .filter(|(_, score)| *score > 0)
         .map_or("injection", |(name, _)| name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,45 +34,47 @@ const fn is_word(byte: u8) -> bool {
     is_letter(byte) | is_figure(byte) | (byte == b'!')
 }
 
-/// Bytes of the longest start of `bytes` that is ASCII without any white space behind white space;
+/// A start of a text that is plain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Plain {
+    pub(super) length: usize,
+    /// Whether there may be white space behind white space in it.
+    pub(super) doubled: bool,
+}
+
+/// The longest start of `bytes` that is plain ASCII, but its last character, which a mark may follow;
 /// `spaced`: white space stands before it.
-pub(super) fn single_spaced(bytes: &[u8], mut spaced: bool) -> usize {
-    let Some(first) = bytes.first() else { return 0 };
-    if is_strange(*first) || (spaced && is_space(*first)) {
-        return 0;
-    }
-    let mut length = 1;
-    while let (Some(before), Some(here)) = (chunk(bytes, length - 1), chunk(bytes, length)) {
-        let mut odd = 0;
+pub(super) fn characters(bytes: &[u8], spaced: bool) -> Plain {
+    let mut doubled = spaced && bytes.first().is_some_and(|byte| is_space(*byte));
+    let mut length = 0;
+    while let (Some(here), Some(next)) = (chunk(bytes, length), chunk(bytes, length + 1)) {
+        let (mut odd, mut double) = (0, 0);
         for index in 0..BLOCK {
-            odd |=
-                u8::from(is_space(before[index]) & is_space(here[index])) | u8::from(is_strange(here[index]));
+            odd |= u8::from(is_strange(here[index]));
+            double |= u8::from(is_space(here[index]) & is_space(next[index]));
         }
         if odd != 0 {
             break;
         }
+        doubled |= double != 0;
         length += BLOCK;
     }
-    spaced = bytes.get(length - 1).is_some_and(|byte| is_space(*byte));
-    for byte in bytes.iter().skip(length) {
-        let space = is_space(*byte);
-        if is_strange(*byte) || (space && spaced) {
-            break;
-        }
-        spaced = space;
-        length += 1;
-    }
-    length
+    let rest = bytes.get(length..).unwrap_or_default();
+    let more = rest.iter().position(|byte| is_strange(*byte)).unwrap_or(rest.len());
+    let rest = rest.get(..more).unwrap_or_default();
+    doubled |= rest.array_windows().any(|[one, two]| is_space(*one) && is_space(*two));
+    Plain { length: (length + more).saturating_sub(1), doubled }
 }
 
 fn chunk(bytes: &[u8], at: usize) -> Option<&[u8; BLOCK]> {
     bytes.get(at..)?.first_chunk()
 }
 
-/// Bytes of a start of `bytes`, which follow no word, that hold whole words in which nothing is disguised,
-/// and end where a further word begins. A word that letters standing apart may begin with is left out.
-pub(super) fn calm_words(bytes: &[u8], spaced: bool) -> usize {
-    let odd = first_odd(bytes, spaced).min(bytes.len().saturating_sub(1));
+/// A start of `bytes`, which follow no word, that holds whole words in which nothing is disguised, and ends
+/// where a further word begins. A word that letters standing apart may begin with is left out.
+pub(super) fn words(bytes: &[u8], spaced: bool) -> Plain {
+    let plain = before_odd(bytes, spaced);
+    let odd = plain.length.min(bytes.len().saturating_sub(1));
     let at = |index: usize| bytes.get(index).is_some_and(|byte| is_word(*byte));
     let begins = |index: usize| at(index) && (index == 0 || !at(index - 1));
     let mut end = odd;
@@ -82,17 +84,17 @@ pub(super) fn calm_words(bytes: &[u8], spaced: bool) -> usize {
     while end >= 2 && !at(end - 1) && begins(end - 2) {
         end -= 2;
     }
-    end
+    Plain { length: end, ..plain }
 }
 
-/// Where the first byte stands that needs a closer look, or the end of `bytes`.
-fn first_odd(bytes: &[u8], spaced: bool) -> usize {
+/// What stands before the first byte that needs a closer look.
+fn before_odd(bytes: &[u8], spaced: bool) -> Plain {
     // A block is seen with one byte before it and three behind.
     let mut window = [0_u8; WINDOW];
     let mut before = if spaced { b' ' } else { 0 };
-    let mut start = 0;
-    while start < bytes.len() {
-        let seen = bytes.get(start..).unwrap_or_default();
+    let mut plain = Plain { length: 0, doubled: false };
+    while plain.length < bytes.len() {
+        let seen = bytes.get(plain.length..).unwrap_or_default();
         if let Some(seen) = seen.first_chunk::<{ WINDOW - 1 }>() {
             window[1..].copy_from_slice(seen);
         } else {
@@ -100,44 +102,43 @@ fn first_odd(bytes: &[u8], spaced: bool) -> usize {
             window.iter_mut().skip(1).zip(seen).for_each(|(slot, byte)| *slot = *byte);
         }
         window[0] = before;
-        if !is_calm(&window)
-            && let Some(odd) = odd_bytes(&window).iter().position(|odd| *odd != 0)
-        {
-            return start + odd;
+        let (calm, doubled) = judge(&window);
+        plain.doubled |= doubled;
+        if !calm && let Some(odd) = first_set(&odd_bytes(&window)) {
+            plain.length += odd;
+            return plain;
         }
         before = window[BLOCK];
-        start += BLOCK;
+        plain.length += BLOCK;
     }
-    bytes.len()
+    Plain { length: bytes.len(), ..plain }
 }
 
 /// Whether the block is plain text without any figures, in which no byte needs a closer look: most blocks
-/// are.
-fn is_calm(window: &[u8; WINDOW]) -> bool {
+/// are. And whether there is white space behind white space.
+fn judge(window: &[u8; WINDOW]) -> (bool, bool) {
     let letter = classes(window, |byte| bit(is_letter(byte), 1));
     let space = classes(window, |byte| bit(is_space(byte), 1));
-    let mut odd = 0;
+    let (mut odd, mut doubled) = (0, 0);
     for byte in window {
         odd |= bit(is_figure(*byte) | (*byte == b'!') | is_strange(*byte), 1);
     }
     for index in 0..BLOCK {
         let beside = letter[index] | letter[index + 2] | letter[index + 4];
-        odd |= (letter[index + 1] & letter[index + 3] & !beside) | (space[index] & space[index + 1]);
+        odd |= letter[index + 1] & letter[index + 3] & !beside;
+        doubled |= space[index] & space[index + 1];
     }
-    odd == 0
+    (odd == 0, doubled != 0)
 }
 
-/// Which bytes of the block need a closer look: no ASCII, white space behind white space, a letter beside a
-/// figure, the first of two word characters that stand alone with one character between them.
+/// Which bytes of the block need a closer look: no plain ASCII, a letter beside a figure, the first of two
+/// word characters that stand alone with one character between them.
 fn odd_bytes(window: &[u8; WINDOW]) -> [u8; BLOCK] {
     // What a byte minds beside it, and what it is to the byte behind it and to the byte before it, in the
-    // same bits: a letter minds figures, an exclamation mark figures and letters behind it, white space
-    // itself before it.
-    let minds = classes(window, |byte| {
-        bit(is_letter(byte), 1) | bit(byte == b'!', 2) | bit(is_space(byte), 4) | bit(is_strange(byte), 8)
-    });
-    let before =
-        classes(window, |byte| bit(is_figure(byte) | (byte == b'!'), 1) | bit(is_space(byte), 4) | 8);
+    // same bits: a letter minds figures, an exclamation mark figures and letters behind it.
+    let minds =
+        classes(window, |byte| bit(is_letter(byte), 1) | bit(byte == b'!', 2) | bit(is_strange(byte), 4));
+    let before = classes(window, |byte| bit(is_figure(byte) | (byte == b'!'), 1) | 4);
     let behind = classes(window, |byte| bit(is_figure(byte), 3) | bit(is_letter(byte), 2));
     let word = classes(window, |byte| bit(is_word(byte), 1));
     let between = classes(window, |byte| {
@@ -153,6 +154,33 @@ fn odd_bytes(window: &[u8; WINDOW]) -> [u8; BLOCK] {
         odd[index] = (minds[index + 1] & beside) | apart;
     }
     odd
+}
+
+/// Where the first byte stands that is not zero.
+fn first_set<const LENGTH: usize>(bytes: &[u8; LENGTH]) -> Option<usize> {
+    let parts = bytes.as_chunks::<16>().0.iter().map(|part| u128::from_le_bytes(*part));
+    let (index, part) = parts.enumerate().find(|(_, part)| *part != 0)?;
+    Some(16 * index + part.trailing_zeros() as usize / 8)
+}
+
+/// The first white space behind white space from `at` on, if it is not the first byte.
+pub(super) fn doubled(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = at.max(1);
+    while let (Some(before), Some(here)) = (
+        bytes.get(at - 1..).and_then(<[u8]>::first_chunk::<16>),
+        bytes.get(at..).and_then(<[u8]>::first_chunk::<16>),
+    ) {
+        let mut double = [0_u8; 16];
+        for index in 0..16 {
+            double[index] = u8::from(is_space(before[index]) & is_space(here[index]));
+        }
+        if let Some(first) = first_set(&double) {
+            return Some(at + first);
+        }
+        at += 16;
+    }
+    let rest = bytes.get(at - 1..)?;
+    rest.array_windows().position(|[one, two]| is_space(*one) && is_space(*two)).map(|index| at + index)
 }
 
 #[inline(always)]

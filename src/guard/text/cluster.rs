@@ -8,6 +8,7 @@ use unicode_normalization::char::canonical_combining_class;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
 use super::Item;
+use super::table::{self, table};
 
 /// Marks of one character that are looked at; text in earnest has up to five.
 const MARKS_MAX: usize = 30;
@@ -56,6 +57,18 @@ impl Cluster {
     /// Hands the held character on.
     pub(super) fn close(&mut self, put: &mut dyn FnMut(Item)) {
         let Some(base) = self.base.take() else { return };
+        let known = table().of(base.ch);
+        if !known.is_none() && self.marks.iter().all(|mark| is_point(*mark)) {
+            self.marks.clear();
+            let ch = if known.is(table::CHANGES) { known.folded() } else { base.ch.to_ascii_lowercase() };
+            put(Item { ch, ..base });
+            return;
+        }
+        self.close_unknown(base, put);
+    }
+
+    /// Hands on `base`, of which no table tells what it is.
+    fn close_unknown(&mut self, base: Item, put: &mut dyn FnMut(Item)) {
         if self.marks.is_empty() && (base.ch.is_ascii() || is_inert(base.ch)) {
             fold_case(base, put);
             return;
@@ -66,6 +79,27 @@ impl Cluster {
             }
         }
     }
+}
+
+/// The one character that `ch` folds to wherever no mark follows it; `None` if it may vanish, belong to the
+/// character before it, or come to more than one.
+pub(super) fn folded_alone(ch: char) -> Option<char> {
+    if is_invisible(ch) || joins(ch) {
+        return None;
+    }
+    let item = Item { ch: untagged(ch), from: 0, to: 0 };
+    let (mut folded, mut count) = (None, 0);
+    let mut put = |item: Item| {
+        folded = Some(item.ch);
+        count += 1;
+    };
+    // Most characters are their own compatibility form: told more quickly than worked out.
+    if is_nfkc_quick(std::iter::once(item.ch)) == IsNormalized::Yes && !is_stray(item.ch) {
+        fold_case(item, &mut put);
+    } else {
+        Cluster::default().close_unknown(item, &mut put);
+    }
+    folded.filter(|_| count == 1)
 }
 
 /// Simple case folding, white space as a space.
@@ -130,19 +164,6 @@ fn is_inert(ch: char) -> bool {
         | '\u{30a1}'..='\u{30fe}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}')
 }
 
-/// Bytes of the start of `text` that folding leaves as it is: small letters and letters without case of the
-/// usual scripts, single spaces, punctuation of ASCII; `spaced`: white space stands before it.
-pub(super) fn kept(text: &str, mut spaced: bool) -> usize {
-    for (index, ch) in text.char_indices() {
-        let space = ch == ' ';
-        if !is_kept(ch) || (space && spaced) {
-            return index;
-        }
-        spaced = space;
-    }
-    text.len()
-}
-
 /// Letters that are inert and have no other lower case form, and what folding leaves as it is in ASCII.
 pub(super) fn is_kept(ch: char) -> bool {
     match ch {
@@ -155,6 +176,11 @@ pub(super) fn is_kept(ch: char) -> bool {
             | '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fe}' | '\u{4e00}'..='\u{9fff}'
             | '\u{ac00}'..='\u{d7a3}'),
     }
+}
+
+/// Points of Hebrew and Arabic: they compose with nothing and are dropped.
+fn is_point(ch: char) -> bool {
+    matches!(ch, '\u{591}'..='\u{5bd}' | '\u{5bf}' | '\u{5c1}' | '\u{5c2}' | '\u{64b}'..='\u{652}')
 }
 
 /// Marks that change no letter where they have not composed.

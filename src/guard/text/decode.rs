@@ -11,10 +11,8 @@ use memchr::{memchr, memmem};
 
 use self::escape::Style;
 
-#[path = "decode/escape.rs"]
 mod escape;
 #[cfg(test)]
-#[path = "decode/tests.rs"]
 mod tests;
 
 /// Runs that are decoded of one text.

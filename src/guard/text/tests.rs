@@ -304,3 +304,35 @@ fn what_is_forgotten_leaves_the_rest_in_place() {
 fn marks_come_off_latin_letters_only() {
     assert_eq!(lookalike::strip_marks("ígnóré chó Łódź й が"), "ignore cho Łodz й が");
 }
+
+/// Letter by letter all goes the long way; whole, what the table knows is copied.
+#[test]
+fn the_table_and_the_long_way_agree() {
+    for ch in ('\0'..=char::MAX).filter(|ch| u32::from(*ch) < 0x3400 || u32::from(*ch) % 31 == 0) {
+        for around in [["ab ", " cd"], ["ab", "cd"], ["жи", "то "], ["", ""]] {
+            let text = format!("{}{ch}{}", around[0], around[1]);
+            let letters: Vec<String> = text.chars().map(String::from).collect();
+            let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
+            for level in [Level::Unicode, Level::Strict] {
+                let long = format!("{text}. Ordinary words behind it. ");
+                let slow = seen(&fold(level, &letters));
+                let fast = seen(&fold(level, &[&long]));
+                assert!(around[1].is_empty() || fast.0.starts_with(slow.0.trim_end()), "{text:?} {level:?}");
+                assert_eq!(seen(&fold(level, &[&text])), slow, "{text:?} {level:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn white_space_behind_white_space_is_dropped_in_blocks_too() {
+    let text = "    fn main() {\r\n        let ordinary = words(and, more);\n\n\n    }\n".repeat(9);
+    for level in [Level::Unicode, Level::Strict] {
+        let folded = fold(level, &[&text]);
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        assert_eq!(folded.tail(0), format!(" {} ", words.join(" ")));
+        let letters: Vec<String> = text.chars().map(String::from).collect();
+        let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
+        assert_eq!(seen(&folded), seen(&fold(level, &letters)));
+    }
+}

@@ -6,12 +6,13 @@
 //! stand among letters. So Russian, Greek, numbers, hashes and ordinary punctuation stay as they are.
 
 use super::lookalike::{Kind, kind, letter_of_figure};
+use super::table::{self, table};
 use super::{HELD_MAX, Item, Sink};
 
 /// Bytes of the original in a word or run; one more character may be held in front of its marks.
-const LENGTH_MAX: usize = HELD_MAX / 2;
+pub(super) const LENGTH_MAX: usize = HELD_MAX / 2;
 /// Letters apart that make a word.
-const APART_MIN: usize = 3;
+pub(super) const APART_MIN: usize = 3;
 
 /// State of the reading.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +40,21 @@ impl Words {
         self.held.is_empty() && !self.goes_on
     }
 
+    /// Whether letters were joined right before, to which others may be joined.
+    pub(super) fn has_joined(&self) -> bool {
+        self.joined.is_some()
+    }
+
+    /// Whether the last word with letters was Latin.
+    pub(super) fn latin(&self) -> bool {
+        self.latin
+    }
+
+    /// Whole words were copied without being shown, the last of them with letters `latin` or not.
+    pub(super) fn passed_words(&mut self, latin: bool) {
+        self.latin = latin;
+    }
+
     /// `plain` ASCII was copied without being shown.
     pub(super) fn passed(&mut self, plain: &str) {
         if plain.bytes().any(|byte| is_word(char::from(byte))) {
@@ -52,7 +68,7 @@ impl Words {
         if self.held.first().is_some_and(|first| item.to - first.from > LENGTH_MAX) {
             self.let_go(sink);
         }
-        if is_word(item.ch) {
+        if is_part(item.ch) {
             self.held.push(item);
             if self.apart > 0 && self.word_length() > 1 {
                 self.end_run(sink);
@@ -125,7 +141,7 @@ impl Words {
         if count < least || 2 * real < count {
             self.joined = None;
             for part in parts {
-                if is_word(part.ch) { self.put_word(&[part], sink) } else { sink.put(part) }
+                if is_part(part.ch) { self.put_word(&[part], sink) } else { sink.put(part) }
             }
             return;
         }
@@ -249,8 +265,14 @@ impl Sight {
     }
 }
 
+/// The same as [`is_word`], from the table.
+fn is_part(ch: char) -> bool {
+    let known = table().of(ch);
+    if known.is_none() || known.is(table::CHANGES) { is_word(ch) } else { known.is(table::WORD) }
+}
+
 /// What words consist of here.
-fn is_word(ch: char) -> bool {
+pub(super) fn is_word(ch: char) -> bool {
     ch.is_alphanumeric() || matches!(ch, '@' | '$' | '!' | '|') || is_flag(ch)
 }
 
@@ -267,11 +289,11 @@ fn is_flag(ch: char) -> bool {
 }
 
 /// What may stand for a letter apart. Syllables of Hangul are words.
-fn may_be_letter(ch: char) -> bool {
+pub(super) fn may_be_letter(ch: char) -> bool {
     (ch.is_alphanumeric() && !matches!(ch, '\u{ac00}'..='\u{d7a3}')) || matches!(ch, '@' | '$') || is_flag(ch)
 }
 
 /// What people put between the letters of a word.
-fn is_separator(ch: char) -> bool {
+pub(super) fn is_separator(ch: char) -> bool {
     matches!(ch, ' ' | '.' | '-' | '_' | '*' | '~' | '·' | '•' | '‐' | '–')
 }
