@@ -340,6 +340,22 @@ impl Chain {
         meter.lap(&mut reading.spent_ns, first);
     }
 
+    /// What an encoding looks like is no evidence: what classifiers found in the encoded form is dropped, and where most of
+    /// the text is encoded so is their score. The decoded text is judged instead.
+    fn drop_encoded(&self, reading: &mut Reading, runs: &[Decoded], bytes: usize) {
+        let within = |from: usize, to: usize| -> usize {
+            let shared = |run: &Decoded| run.span.end.min(to).saturating_sub(run.span.start.max(from));
+            runs.iter().map(shared).sum()
+        };
+        reading.found.drop_if(|finding| {
+            let classifier = Head::ALL.into_iter().any(|head| head.scanner() == finding.scanner);
+            classifier && 2 * within(finding.span.start, finding.span.end) > finding.span.len()
+        });
+        if 2 * within(0, bytes) > bytes {
+            reading.classify = self.classifiers.as_ref().map(Classifiers::start);
+        }
+    }
+
     fn scan_secrets(&self, reading: &mut Reading, text: &str, from: usize, to: usize) {
         let Some(secrets) = &self.secrets else { return };
         let mut meter = reading.meter(LARGE, self.now_ns);
@@ -460,6 +476,7 @@ impl Chain {
             let mut runs = Vec::new();
             if self.classifiers.is_some() {
                 decode::decoded(text, &mut |run| runs.push(run));
+                self.drop_encoded(reading, &runs, text.len());
             }
             if let Some(ban) = &self.ban {
                 let (found, failed) = (&mut reading.found, &mut reading.failed);
