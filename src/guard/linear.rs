@@ -75,6 +75,8 @@ struct Active {
     head: Head,
     threshold: Threshold,
     sentences: bool,
+    /// A raw score below is under the limit in any language.
+    least: f32,
 }
 
 /// The classifiers of a direction.
@@ -106,13 +108,15 @@ pub struct State {
     windows: Windows<Sums>,
     reported: [u8; HEADS],
     best: [f32; HEADS],
+    /// The highest calibrated score, of which `best` is the probability.
+    peaks: [Option<f32>; HEADS],
 }
 
 /// Adds weights, two lanes a word: bytes that are 128 too large, in sums of 16 bits that are emptied in time.
 struct Adder<'a> {
     models: &'a Models,
     even: u32,
-    odd: u32,
+    all: u64,
     waiting: u32,
     weights: [i32; LANES],
     rules: [i32; LANES],
@@ -121,11 +125,13 @@ struct Adder<'a> {
 impl Adder<'_> {
     #[cold]
     fn empty(&mut self) {
-        let sums = [self.even & 0xFFFF, self.odd & 0xFFFF, self.even >> 16, self.odd >> 16];
+        let odd = (self.all - u64::from(self.even)) >> 8;
+        let even = u64::from(self.even);
+        let sums = [even & 0xFFFF, odd & 0xFFFF, even >> 16, odd >> 16].map(|sum| sum as u32);
         for (weight, sum) in self.weights.iter_mut().zip(sums) {
             *weight = weight.wrapping_add(sum.cast_signed() - 128 * self.waiting.cast_signed());
         }
-        (self.even, self.odd, self.waiting) = (0, 0, 0);
+        (self.even, self.all, self.waiting) = (0, 0, 0);
     }
 
     /// The sums so far.
@@ -144,11 +150,20 @@ impl Sink for Adder<'_> {
     }
 
     #[inline]
-    fn feature(&mut self, bucket: usize, _: Shape) {
-        let weights = self.models.packed(bucket);
-        self.even += weights & 0x00FF_00FF;
-        self.odd += (weights >> 8) & 0x00FF_00FF;
-        self.waiting += 1;
+    fn feature(&mut self, bucket: usize, shape: Shape) {
+        self.features(std::iter::once((bucket, shape)));
+    }
+
+    #[inline]
+    fn features(&mut self, features: impl Iterator<Item = (usize, Shape)>) {
+        let (models, mut even, mut all, mut waiting) = (self.models, self.even, self.all, self.waiting);
+        for (bucket, _) in features {
+            let weights = models.packed(bucket);
+            even += weights & 0x00FF_00FF;
+            all += u64::from(weights);
+            waiting += 1;
+        }
+        (self.even, self.all, self.waiting) = (even, all, waiting);
     }
 
     fn rule(&mut self, rule: usize) {
@@ -207,8 +222,12 @@ impl Classifiers {
         toxicity: Option<&Toxicity>,
         refusal: Option<&NoRefusal>,
     ) -> Self {
-        let active =
-            |head, threshold: &Threshold, sentences| Active { head, threshold: *threshold, sentences };
+        let active = |head, threshold: &Threshold, sentences| Active {
+            head,
+            threshold: *threshold,
+            sentences,
+            least: least(threshold),
+        };
         let heads = [
             injection
                 .map(|set| active(Head::Injection, &set.threshold, set.match_type == TextMatch::Sentence)),
@@ -285,7 +304,7 @@ impl Classifiers {
 
     fn adder(&self, state: &State) -> Adder<'_> {
         let Sums { weights, rules, .. } = state.sums;
-        Adder { models: &self.models, even: 0, odd: 0, waiting: 0, weights, rules }
+        Adder { models: &self.models, even: 0, all: 0, waiting: 0, weights, rules }
     }
 
     fn read(&self, state: &mut State, folded: &Folded, found: &mut Found) {
@@ -293,9 +312,9 @@ impl Classifiers {
         let from = state.at;
         let text = folded.tail(from);
         let mut adder = self.adder(state);
-        let mut at = 0;
+        let (mut at, mut block) = (0, None);
         while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-            at += state.pass.word(rest.as_bytes(), lexicon, &mut adder);
+            at += state.pass.block(rest, &mut block, lexicon, &mut adder);
             let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) else { break };
             at += c.len_utf8();
             if !state.pass.step(c, lexicon, &mut adder) {
@@ -319,20 +338,28 @@ impl Classifiers {
         state.sums.segments = state.sums.segments.wrapping_add(1);
         state.sums.scripts.add(&segment.scripts);
         let [alone, middle, long] = state.windows.close(segment.units, state.before);
+        // In short texts stretches are the same.
+        let is_new = [true, long.segments != middle.segments, alone.segments != middle.segments];
+        let starts = [&middle, &long, &alone];
+        let groups = starts.map(|start| state.sums.scripts.since(&start.scripts).group());
+        let (whole, all, opening) = (Sums::default(), state.sums.scripts.group(), state.units < OPENING);
         for active in &self.active {
-            let starts: &[Sums] = match active.head {
-                Head::Refusal if state.units >= OPENING => &[],
-                Head::Refusal => &[Sums::default()],
-                // An attack hides in other text: its sentence always counts by itself.
-                Head::Injection => &[middle, long, alone],
-                _ if active.sentences => &[middle, long, alone],
-                _ => &[middle, long],
-            };
             let mut best: (f32, Group) = (0.0, Group::En);
-            for start in starts {
-                let scored = self.window(active.head, &state.sums, start);
-                if scored.0 > best.0 {
-                    best = scored;
+            let mut score = |start: &Sums, group: Group| {
+                let scored = self.window(active, state, start, group);
+                best = scored.filter(|scored| *scored > best.0).map_or(best, |scored| (scored, group));
+            };
+            match active.head {
+                Head::Refusal if opening => score(&whole, all),
+                Head::Refusal => {}
+                // An attack hides in other text: its sentence always counts by itself.
+                head => {
+                    let stretches = if head == Head::Injection || active.sentences { 3 } else { 2 };
+                    for ((start, group), is_new) in starts.iter().zip(groups).zip(is_new).take(stretches) {
+                        if is_new {
+                            score(start, group);
+                        }
+                    }
                 }
             }
             if let Some(highest) = state.best.get_mut(active.head as usize) {
@@ -347,21 +374,28 @@ impl Classifiers {
         state.segment = state.at;
     }
 
-    fn window(&self, head: Head, sums: &Sums, start: &Sums) -> (f32, Group) {
-        let lane = head as usize;
+    /// The probability of what came since `start`, if it can matter: if it may be above a limit or is the
+    /// highest so far.
+    fn window(&self, active: &Active, state: &mut State, start: &Sums, group: Group) -> Option<f32> {
+        let (lane, sums) = (active.head as usize, &state.sums);
         let difference = |now: &[i32; LANES], then: &[i32; LANES]| match (now.get(lane), then.get(lane)) {
             (Some(now), Some(then)) => now.wrapping_sub(*then),
             _ => 0,
         };
-        let group = sums.scripts.since(&start.scripts).group();
-        let Some(scale) = self.models.scales.get(lane) else { return (0.0, group) };
+        let (scale, peak) = (self.models.scales.get(lane)?, state.peaks.get_mut(lane)?);
         let raw = scale.raw(
             difference(&sums.weights, &start.weights),
             sums.features.wrapping_sub(start.features),
             difference(&sums.rules, &start.rules),
             sums.segments.wrapping_sub(start.segments),
         );
-        (scale.probability(raw, group), group)
+        let (slope, offset) = scale.groups.get(group as usize).copied().unwrap_or((1.0, 0.0));
+        let calibrated = slope * raw + offset;
+        if calibrated < active.least && peak.is_some_and(|peak| calibrated <= peak) {
+            return None;
+        }
+        *peak = Some(peak.map_or(calibrated, |peak| peak.max(calibrated)));
+        Some(scale.probability(raw, group))
     }
 
     fn report(&self, head: Head, score: f32, state: &mut State, folded: &Folded, found: &mut Found) {
@@ -380,6 +414,12 @@ impl Classifiers {
 
 fn limit(threshold: &Threshold, group: Group) -> f32 {
     threshold.by_language.get(group as usize).copied().flatten().unwrap_or(threshold.base)
+}
+
+/// A calibrated score that is below all limits, with room for rounding.
+fn least(threshold: &Threshold) -> f32 {
+    let lowest = threshold.by_language.iter().flatten().copied().fold(threshold.base, f32::min);
+    if lowest > 0.0 { (lowest / (1.0 - lowest).max(0.0)).ln() - 1.0 } else { f32::NEG_INFINITY }
 }
 
 #[cfg(test)]

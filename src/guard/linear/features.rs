@@ -7,8 +7,15 @@
 //! and at 200 units at the latest; a unit is a character, half of one in scripts without spaces. Training
 //! and scoring share this code.
 //!
+//! A text is read in blocks where it can be ([`Block`]), else character by character, which comes to the
+//! same; features of a segment come in any order.
+//!
 //! Cost: O(1) a character; its state is a few hundred bytes.
 
+mod block;
+
+use self::block::mark_key;
+pub use self::block::{Block, Kinds};
 use super::lexicon::{CONCEPTS, Lexicon};
 use super::script::{Script, Scripts, is_ideograph, script};
 
@@ -24,8 +31,6 @@ const UNITS_MIN: u32 = 24;
 const UNITS_SOFT: u32 = 160;
 /// And here it ends in any case.
 const UNITS_MAX: u32 = 200;
-/// Letters that are taken at a time.
-const RUN_MAX: usize = 32;
 /// Concepts are near each other within so many ticks (a word is two, a character without spaces one).
 const REACH: u32 = 24;
 
@@ -50,6 +55,13 @@ pub trait Sink {
     fn reserve(&mut self, _features: u32) {}
     /// A feature ends here.
     fn feature(&mut self, bucket: usize, shape: Shape);
+    /// Features end here, one after the other; a sink that only adds them up is faster at many.
+    #[inline]
+    fn features(&mut self, features: impl Iterator<Item = (usize, Shape)>) {
+        for (bucket, shape) in features {
+            self.feature(bucket, shape);
+        }
+    }
     /// A rule holds, the first time in this segment.
     fn rule(&mut self, rule: usize);
 }
@@ -72,12 +84,13 @@ pub struct Pass {
     ideographs: u64,
     run: u32,
     word: u64,
-    letters: u32,
+    in_word: bool,
     words: [u64; 3],
     last: char,
     marks: u32,
     tick: u32,
     seen: [u32; CONCEPTS],
+    near: u64,
     held: [u64; RULES.div_ceil(64)],
     segment: Segment,
 }
@@ -90,32 +103,15 @@ enum Kind {
     Ideograph,
 }
 
-const fn ascii_kinds() -> [Kind; 128] {
-    let mut kinds = [Kind::Mark; 128];
-    let mut at = 0;
-    while at < 128 {
-        let byte = at as u8;
-        if byte <= b' ' || byte == 127 {
-            kinds[at] = Kind::Space;
-        } else if byte.is_ascii_alphanumeric() || byte == b'_' {
-            kinds[at] = Kind::Letter;
-        }
-        at += 1;
-    }
-    kinds
-}
-
-static ASCII: [Kind; 128] = ascii_kinds();
-
 fn kind(c: char) -> Kind {
-    match ASCII.get(c as usize) {
-        Some(kind) => *kind,
-        None if is_ideograph(c) => Kind::Ideograph,
-        None if c.is_alphanumeric() || matches!(c, '\u{300}'..='\u{36F}' | '\u{64B}'..='\u{65F}') => {
-            Kind::Letter
-        }
-        None if c.is_whitespace() => Kind::Space,
-        None => Kind::Mark,
+    match c {
+        '\u{4E00}'..='\u{9FFF}' => Kind::Ideograph,
+        '\0'..=' ' | '\u{7F}' => Kind::Space,
+        _ if is_ideograph(c) => Kind::Ideograph,
+        '_' | '\u{300}'..='\u{36F}' | '\u{64B}'..='\u{65F}' => Kind::Letter,
+        _ if c.is_alphanumeric() => Kind::Letter,
+        _ if c.is_whitespace() => Kind::Space,
+        _ => Kind::Mark,
     }
 }
 
@@ -130,7 +126,17 @@ fn bucket(key: u64, multiplier: u64) -> usize {
 /// The last four characters: longer and shorter ones beside them were not worth their time.
 #[inline]
 fn characters<S: Sink>(grams: u64, sink: &mut S) {
-    sink.feature(bucket(grams & FOURGRAM, 0xD6E8_FEB8_6659_FD93), Shape::Characters(4));
+    sink.feature(gram_bucket(grams), Shape::Characters(4));
+}
+
+#[inline]
+fn gram_bucket(grams: u64) -> usize {
+    bucket(grams & FOURGRAM, 0xD6E8_FEB8_6659_FD93)
+}
+
+/// The place of the lowest bit that is set, and the others.
+fn lowest(bits: u64) -> Option<(usize, u64)> {
+    (bits != 0).then(|| (bits.trailing_zeros() as usize, bits & bits.wrapping_sub(1)))
 }
 
 /// Mixes two hashes, not commutatively.
@@ -150,12 +156,13 @@ impl Default for Pass {
             ideographs: 0,
             run: 0,
             word: 0,
-            letters: 0,
+            in_word: false,
             words: [0; 3],
             last: ' ',
             marks: 0,
             tick: 2 * REACH,
             seen: [0; CONCEPTS],
+            near: 0,
             held: [0; RULES.div_ceil(64)],
             segment: Segment::default(),
         }
@@ -167,7 +174,7 @@ impl Pass {
     #[inline]
     pub fn step<S: Sink>(&mut self, c: char, lexicon: &Lexicon, sink: &mut S) -> bool {
         let before = self.last;
-        let kind = kind(c);
+        let kind = lexicon.kinds().of(c);
         self.last = c;
         self.segment.units += 1;
         match kind {
@@ -190,50 +197,6 @@ impl Pass {
             Kind::Ideograph => self.ideograph(c, lexicon, sink),
         }
         self.ends(kind, c, before)
-    }
-
-    /// Takes letters and digits of ASCII from the beginning of `bytes`, as [`Pass::step`] would one by one,
-    /// and answers how many: none where a segment could end among them.
-    #[inline]
-    pub fn word<S: Sink>(&mut self, bytes: &[u8], lexicon: &Lexicon, sink: &mut S) -> usize {
-        let room = UNITS_MAX.saturating_sub(self.segment.units + 1) as usize;
-        if self.marks > 0 || room < 32 {
-            return 0;
-        }
-        let bytes = bytes.get(..room.min(RUN_MAX)).unwrap_or(bytes);
-        // Nothing that is called in the loop may see `sink` or `self`: their sums stay in registers.
-        sink.reserve(RUN_MAX as u32);
-        let (mut grams, mut hash, mut taken) = (self.grams, self.word, 0_usize);
-        let (mut stems, mut stem) = (0, 0);
-        for byte in bytes {
-            if !byte.is_ascii_alphanumeric() {
-                break;
-            }
-            let byte = if byte.is_ascii_digit() { b'0' } else { *byte };
-            grams = (grams << 12) | u64::from(byte);
-            hash = letter(hash, char::from(byte));
-            characters(grams, sink);
-            if lexicon.may_begin(hash) {
-                stems += 1;
-                stem = if stems == 1 { hash } else { stem };
-            }
-            taken += 1;
-        }
-        if stems == 1 {
-            self.concept(lexicon.find(stem), sink);
-        } else if stems > 1 {
-            self.stems(bytes.get(..taken).unwrap_or_default(), lexicon, sink);
-        }
-        if let Some(last) = taken.checked_sub(1).and_then(|last| bytes.get(last)) {
-            let count = taken as u32;
-            (self.grams, self.word, self.last) = (grams, hash, char::from(*last));
-            self.letters += count;
-            self.run = 0;
-            self.segment.units += count;
-            self.segment.features += count;
-            self.segment.scripts.count(Script::Latin, count);
-        }
-        taken
     }
 
     /// The text, or what is looked at of it, is over: the last word counts.
@@ -278,10 +241,10 @@ impl Pass {
         self.segment.scripts.count(script(c), 1);
         self.run = 0;
         self.word = letter(self.word, c);
-        self.letters += 1;
+        self.in_word = true;
         self.gram(c, sink);
         if lexicon.may_begin(self.word) {
-            self.concept(lexicon.find(self.word), sink);
+            self.concept(self.word, lexicon, sink);
         }
         if self.marks > 0 {
             self.marks -= 1;
@@ -307,36 +270,33 @@ impl Pass {
         self.ideographs = (self.ideographs << 16) | u64::from(u32::from(c) & 0xFFFF);
         if script == Script::Hangul {
             self.word = letter(self.word, c);
-            self.letters += 1;
+            self.in_word = true;
         } else {
             self.end_word(lexicon, sink);
         }
         sink.reserve(3);
-        sink.feature(bucket(self.ideographs & 0xFFFF, 0x8EBC_6AF0_9C88_C6E3), Shape::Characters(1));
-        sink.feature(bucket(self.ideographs & 0xFFFF_FFFF, 0x5895_5E09_A8D6_1B57), Shape::Characters(2));
-        sink.feature(bucket(self.ideographs & 0xFFFF_FFFF_FFFF, 0xC2B2_AE3D_27D4_EB4F), Shape::Characters(3));
+        let features = [
+            (0xFFFF, 0x8EBC_6AF0_9C88_C6E3),
+            (0xFFFF_FFFF, 0x5895_5E09_A8D6_1B57),
+            (0xFFFF_FFFF_FFFF, 0xC2B2_AE3D_27D4_EB4F),
+        ];
+        sink.features((1..).zip(features).map(|(length, (mask, multiplier))| {
+            (bucket(self.ideographs & mask, multiplier), Shape::Characters(length))
+        }));
         self.segment.features += 3;
         let mut mask = 0xFFFF;
         for length in 1..=self.run.min(4) {
-            self.concept(lexicon.ideographs(length, self.ideographs & mask), sink);
+            let key = mix(u64::from(length) + 16, self.ideographs & mask);
+            if lexicon.may_hold(key) {
+                self.concept(key, lexicon, sink);
+            }
             mask = (mask << 16) | 0xFFFF;
         }
     }
 
-    /// The stems that a word begins with, one by one.
-    #[cold]
-    fn stems<S: Sink>(&mut self, bytes: &[u8], lexicon: &Lexicon, sink: &mut S) {
-        let mut hash = self.word;
-        for byte in bytes {
-            hash = letter(hash, char::from(if byte.is_ascii_digit() { b'0' } else { *byte }));
-            if lexicon.may_begin(hash) {
-                self.concept(lexicon.find(hash), sink);
-            }
-        }
-    }
-
+    #[inline]
     fn end_word<S: Sink>(&mut self, lexicon: &Lexicon, sink: &mut S) {
-        if self.letters == 0 {
+        if !self.in_word {
             return;
         }
         sink.reserve(4);
@@ -344,39 +304,49 @@ impl Pass {
         let word = mix(1, self.word);
         let pair = mix(first, word);
         let triple = mix(mix(second, first), word);
-        sink.feature(bucket(word, MULTIPLIER), Shape::Words(1));
-        sink.feature(bucket(pair, MULTIPLIER), Shape::Words(2));
-        sink.feature(bucket(mix(second, word) ^ 7, MULTIPLIER), Shape::Skip);
-        sink.feature(bucket(triple, MULTIPLIER), Shape::Words(3));
+        let features = [
+            (word, Shape::Words(1)),
+            (pair, Shape::Words(2)),
+            (mix(second, word) ^ 7, Shape::Skip),
+            (triple, Shape::Words(3)),
+        ];
+        sink.features(features.into_iter().map(|(key, shape)| (bucket(key, MULTIPLIER), shape)));
         self.segment.features += 4;
-        for key in [word, pair, triple, mix(mix(mix(third, second), first), word)] {
-            if lexicon.may_hold(key) {
-                self.concept(lexicon.find(key), sink);
+        let keys = [word, pair, triple, mix(mix(mix(third, second), first), word)];
+        let [one, two, three, four] = keys.map(|key| lexicon.may_hold(key));
+        if one | two | three | four {
+            for key in keys.into_iter().filter(|key| lexicon.may_hold(*key)) {
+                self.concept(key, lexicon, sink);
             }
         }
         self.tick += 2;
         self.words = [second, first, word];
         self.word = 0;
-        self.letters = 0;
+        self.in_word = false;
     }
 
     fn mark_concept<S: Sink>(&mut self, lexicon: &Lexicon, sink: &mut S) {
-        let key = mix(5, self.grams & FIVEGRAM);
+        let key = mark_key(self.grams);
         if lexicon.may_hold(key) {
-            self.concept(lexicon.find(key), sink);
+            self.concept(key, lexicon, sink);
         }
     }
 
+    /// What `key` stands for, if anything, is near.
     #[cold]
     #[inline(never)]
-    fn concept<S: Sink>(&mut self, concept: Option<usize>, sink: &mut S) {
-        let Some(concept) = concept else { return };
+    fn concept<S: Sink>(&mut self, key: u64, lexicon: &Lexicon, sink: &mut S) {
+        let Some(concept) = lexicon.find(key) else { return };
         let now = self.tick;
         if let Some(seen) = self.seen.get_mut(concept) {
             *seen = now;
         }
-        for (earlier, at) in self.seen.iter().enumerate() {
-            if now.wrapping_sub(*at) > REACH {
+        self.near |= 1 << concept;
+        let mut rest = self.near;
+        while let Some((earlier, left)) = lowest(rest) {
+            rest = left;
+            if self.seen.get(earlier).is_none_or(|at| now.wrapping_sub(*at) > REACH) {
+                self.near &= !(1 << earlier);
                 continue;
             }
             let rule = earlier * CONCEPTS + concept;

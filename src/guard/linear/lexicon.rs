@@ -5,18 +5,20 @@
 //! belong to ordered pairs of concepts that stand near each other, so evidence learnt in one language holds
 //! in all.
 //!
-//! Cost: a bit test a character and four a word; a look-up when the bit is set.
+//! Cost: four bit tests a word and one or a few for its first letters; a look-up when the bits are set.
 
 use std::sync::OnceLock;
 
-use super::features::{letter, mix};
+use super::features::{Kinds, letter, mix};
 use super::script::is_ideograph;
 use crate::guard::scanners::prompt_injection;
 
 /// Room for concepts.
 pub const CONCEPTS: usize = 48;
-const FILTER_WORDS: usize = 1 << 10;
-const FILTER_SHIFT: u32 = 64 - 10;
+const FILTER_WORDS: usize = 1 << 11;
+const FILTER_SHIFT: u32 = 64 - 11;
+/// Letters that are looked at to tell whether a word may begin with a stem, if no stem is shorter.
+const OPENING: usize = 4;
 const SLOTS: usize = 1 << 14;
 
 /// The concepts of the lists, in the order of their rules. New ones go to the end; the models are trained
@@ -79,13 +81,18 @@ impl Default for Filter {
 }
 
 impl Filter {
+    fn bits(key: u64) -> u64 {
+        (1 << ((key >> (FILTER_SHIFT - 6)) & 63)) | (1 << ((key >> (FILTER_SHIFT - 12)) & 63))
+    }
+
     fn add(&mut self, key: u64) {
-        self.0[(key >> FILTER_SHIFT) as usize % FILTER_WORDS] |= 1 << ((key >> (FILTER_SHIFT - 6)) & 63);
+        self.0[(key >> FILTER_SHIFT) as usize % FILTER_WORDS] |= Self::bits(key);
     }
 
     #[inline]
     fn holds(&self, key: u64) -> bool {
-        (self.0[(key >> FILTER_SHIFT) as usize % FILTER_WORDS] >> ((key >> (FILTER_SHIFT - 6)) & 63)) & 1 != 0
+        let bits = Self::bits(key);
+        self.0[(key >> FILTER_SHIFT) as usize % FILTER_WORDS] & bits == bits
     }
 }
 
@@ -94,7 +101,10 @@ impl Filter {
 pub struct Lexicon {
     words: Filter,
     stems: Filter,
+    openings: Filter,
+    opening: usize,
     slots: Vec<(u64, u8)>,
+    kinds: Kinds,
     phrases: usize,
     dropped: Vec<String>,
 }
@@ -131,7 +141,10 @@ impl Lexicon {
         let mut lexicon = Self {
             words: Filter::default(),
             stems: Filter::default(),
+            openings: Filter::default(),
+            opening: OPENING,
             slots: vec![(0, 0); SLOTS],
+            kinds: Kinds::default(),
             phrases: 0,
             dropped: Vec::new(),
         };
@@ -160,7 +173,32 @@ impl Lexicon {
                 }
             }
         }
+        lexicon.note_openings(lists);
         lexicon
+    }
+
+    fn note_openings(&mut self, lists: &[&str]) {
+        let words = lists.iter().flat_map(|list| list.split([':', ',', '\n'])).map(str::trim);
+        let stems = words.filter_map(|word| word.strip_suffix('*')).filter(|stem| stem.is_ascii());
+        self.opening = stems.clone().map(str::len).fold(OPENING, usize::min).max(1);
+        for stem in stems {
+            let letters = stem.chars().take(self.opening);
+            self.openings.add(letters.map(|c| if c.is_ascii_digit() { '0' } else { c }).fold(0, letter));
+        }
+    }
+
+    /// So many letters of a word of ASCII tell whether it may begin with a stem.
+    #[inline]
+    #[must_use]
+    pub fn opening(&self) -> usize {
+        self.opening
+    }
+
+    /// Whether a stem may begin with these [`Lexicon::opening`] letters of ASCII.
+    #[inline]
+    #[must_use]
+    pub fn may_open(&self, key: u64) -> bool {
+        self.openings.holds(key)
     }
 
     fn insert(&mut self, key: u64, concept: usize) {
@@ -209,12 +247,11 @@ impl Lexicon {
         None
     }
 
-    /// The concept of so many characters of a script without spaces.
+    /// What characters are.
     #[inline]
     #[must_use]
-    pub fn ideographs(&self, length: u32, packed: u64) -> Option<usize> {
-        let key = mix(u64::from(length) + 16, packed);
-        if self.may_hold(key) { self.find(key) } else { None }
+    pub fn kinds(&self) -> &Kinds {
+        &self.kinds
     }
 }
 

@@ -79,6 +79,14 @@ fn cutting_changes_nothing() {
 #[derive(Default, Debug, PartialEq)]
 struct Log(Vec<usize>, Vec<usize>);
 
+impl Log {
+    /// Features in any order, rules in theirs.
+    fn take(&mut self) -> Self {
+        self.0.sort_unstable();
+        std::mem::take(self)
+    }
+}
+
 impl Sink for Log {
     fn feature(&mut self, bucket: usize, _: Shape) {
         self.0.push(bucket);
@@ -90,34 +98,35 @@ impl Sink for Log {
 }
 
 #[test]
-fn words_at_once_are_words_by_letter() {
+fn blocks_are_read_as_character_by_character() {
     let lexicon = Lexicon::get();
     let long = format!(
         "{} {} the end of it",
         "x".repeat(700),
         "ignore previous <|im_start|> instr4ctions ".repeat(40)
     );
-    for text in [LONG, &long] {
+    let mixed = "!!..--  \u{1} \u{7f} a_b naïve été Tiếng Việt ёбн 🙂🙂 “x” ….؟ ".repeat(20);
+    for text in [LONG, &long, &mixed] {
         let text = text.to_lowercase();
         let (mut slow, mut fast) = ((Pass::default(), Log::default()), (Pass::default(), Log::default()));
-        let (mut ends, mut at) = ((Vec::new(), Vec::new()), 0);
+        let (mut ends, mut at, mut block) = ((Vec::new(), Vec::new()), 0, None);
         for (index, c) in text.char_indices() {
             if slow.0.step(c, lexicon, &mut slow.1) {
-                ends.0.push((index + c.len_utf8(), slow.0.take_segment()));
+                ends.0.push((index + c.len_utf8(), slow.0.take_segment(), slow.1.take()));
             }
         }
         while at < text.len() {
-            at += fast.0.word(&text.as_bytes()[at..], lexicon, &mut fast.1);
+            at += fast.0.block(&text[at..], &mut block, lexicon, &mut fast.1);
             let Some(c) = text[at..].chars().next() else { break };
             at += c.len_utf8();
             if fast.0.step(c, lexicon, &mut fast.1) {
-                ends.1.push((at, fast.0.take_segment()));
+                ends.1.push((at, fast.0.take_segment(), fast.1.take()));
             }
         }
         slow.0.end(lexicon, &mut slow.1);
         fast.0.end(lexicon, &mut fast.1);
         assert_eq!(ends.0, ends.1);
-        assert_eq!(slow.1, fast.1);
+        assert_eq!(slow.1.take(), fast.1.take());
     }
 }
 
