@@ -44,6 +44,10 @@ pub struct Chain {
     tokens: Option<TokenLimit>,
     urls: Option<MaliciousUrls>,
     code: Option<NoCode>,
+    /// The first classifier that is on: the pass they share counts for it.
+    first: ScannerName,
+    /// Whether a stream waits for one of them.
+    classifiers_hold: bool,
     now_ns: fn() -> u64,
 }
 
@@ -63,6 +67,10 @@ pub struct Reading {
     /// Nanoseconds that each scanner took; the pass that classifiers share counts for the first of them.
     pub spent_ns: [u64; SCANNERS],
     pushes: u32,
+    /// Text that the classifiers have not seen: they judge sentences, so they are given more than a word at a time.
+    waiting: String,
+    /// A sentence may have ended: the next character shows it.
+    ended: bool,
 }
 
 struct Fold {
@@ -81,6 +89,10 @@ const SECRETS_STEP: usize = 16 * 1024;
 /// A text that is read at once is timed at every piece, one that comes in small pieces at every so many.
 const TIMED_EVERY: u32 = 16;
 const LARGE: usize = 512;
+/// Pieces after which folded text is dropped.
+const FORGET_EVERY: u32 = 16;
+/// Bytes that are worth a call of the classifiers.
+const ENOUGH: usize = 64;
 
 impl Chain {
     /// Builds what `scanners` ask for; `now_ns` is a monotonic clock.
@@ -100,6 +112,8 @@ impl Chain {
             tokens: None,
             urls: None,
             code: None,
+            first: ScannerName::PromptInjection,
+            classifiers_hold: false,
             now_ns,
         };
         let (mut injection, mut toxicity, mut refusal) = (None, None, None);
@@ -127,6 +141,10 @@ impl Chain {
             chain.classifiers =
                 Some(classifiers.map_err(|error| (ScannerName::PromptInjection, error.to_string()))?);
         }
+        let on = |head: &Head| chain.policy(head.scanner()).is_some();
+        chain.first = Head::ALL.into_iter().find(on).map_or(chain.first, Head::scanner);
+        let holds = |head: Head| chain.policy(head.scanner()).is_some_and(|policy| policy.holds);
+        chain.classifiers_hold = Head::ALL.into_iter().any(holds);
         // The folder's table is made at its first use: better now than on a request's way.
         Folder::new(Level::Strict).push("", &mut Folded::default());
         Ok(chain)
@@ -197,6 +215,8 @@ impl Chain {
             failed: [false; SCANNERS],
             spent_ns: [0; SCANNERS],
             pushes: 0,
+            waiting: String::new(),
+            ended: false,
         }
     }
 
@@ -204,28 +224,11 @@ impl Chain {
     pub fn push(&self, reading: &mut Reading, piece: &str) {
         let mut meter = reading.meter(piece.len(), self.now_ns);
         reading.bytes += piece.len();
-        let first = self.first_classifier();
-        if let Some(own) = &mut reading.own {
-            own.folder.push(piece, &mut own.folded);
-            meter.lap(&mut reading.spent_ns, ScannerName::BanSubstrings);
-        }
-        if let Some(strict) = &mut reading.strict {
-            strict.folder.push(piece, &mut strict.folded);
-            let user = if self.classifiers.is_some() { first } else { ScannerName::BanSubstrings };
-            meter.lap(&mut reading.spent_ns, user);
+        self.push_phrases(reading, piece, &mut meter);
+        if reading.classify.is_some() {
+            self.push_classifiers(reading, piece, &mut meter);
         }
         let (found, failed) = (&mut reading.found, &mut reading.failed);
-        let fold = reading.own.as_ref().or(reading.strict.as_ref());
-        if let (Some(ban), Some(state), Some(fold)) = (&self.ban, &mut reading.ban, fold) {
-            caught(failed, ScannerName::BanSubstrings, || ban.push(state, &fold.folded, found));
-            meter.lap(&mut reading.spent_ns, ScannerName::BanSubstrings);
-        }
-        if let (Some(classifiers), Some(state), Some(strict)) =
-            (&self.classifiers, &mut reading.classify, &reading.strict)
-        {
-            caught(failed, first, || classifiers.push(state, &strict.folded, found));
-            meter.lap(&mut reading.spent_ns, first);
-        }
         if let (Some(urls), Some(state)) = (&self.urls, &mut reading.urls) {
             caught(failed, ScannerName::MaliciousUrls, || urls.push(state, piece, found));
             meter.lap(&mut reading.spent_ns, ScannerName::MaliciousUrls);
@@ -234,12 +237,63 @@ impl Chain {
             caught(failed, ScannerName::NoCode, || code.push(state, piece, found));
             meter.lap(&mut reading.spent_ns, ScannerName::NoCode);
         }
-        self.forget(reading);
+        if reading.pushes.is_multiple_of(FORGET_EVERY) || piece.len() >= LARGE {
+            self.forget(reading);
+        }
+    }
+
+    fn push_phrases(&self, reading: &mut Reading, piece: &str, meter: &mut Meter) {
+        let (Some(ban), Some(state)) = (&self.ban, &mut reading.ban) else { return };
+        let fold = match &mut reading.own {
+            Some(own) => own,
+            None => match &mut reading.strict {
+                Some(strict) => strict,
+                None => return,
+            },
+        };
+        fold.folder.push(piece, &mut fold.folded);
+        let found = &mut reading.found;
+        caught(&mut reading.failed, ScannerName::BanSubstrings, || ban.push(state, &fold.folded, found));
+        meter.lap(&mut reading.spent_ns, ScannerName::BanSubstrings);
+    }
+
+    fn push_classifiers(&self, reading: &mut Reading, piece: &str, meter: &mut Meter) {
+        let shared = self.ban.is_some() && reading.own.is_none();
+        let (Some(classifiers), Some(state), Some(strict)) =
+            (&self.classifiers, &mut reading.classify, &mut reading.strict)
+        else {
+            return;
+        };
+        if classifiers.is_done(state) {
+            return;
+        }
+        if !shared {
+            // Where a text is cut changes nothing, so it may wait for a sentence to end, or for a few words.
+            if piece.len() < ENOUGH {
+                reading.waiting.push_str(piece);
+                let ended = std::mem::replace(&mut reading.ended, piece.chars().any(ends_sentence));
+                if reading.waiting.len() < ENOUGH && !ended && !reading.ended {
+                    return;
+                }
+                strict.folder.push(&reading.waiting, &mut strict.folded);
+            } else {
+                strict.folder.push(&reading.waiting, &mut strict.folded);
+                strict.folder.push(piece, &mut strict.folded);
+            }
+            reading.waiting.clear();
+        }
+        let found = &mut reading.found;
+        caught(&mut reading.failed, self.first, || classifiers.push(state, &strict.folded, found));
+        meter.lap(&mut reading.spent_ns, self.first);
     }
 
     /// The text is over.
     pub fn finish(&self, reading: &mut Reading) {
         let mut meter = reading.meter(LARGE, self.now_ns);
+        if let Some(strict) = reading.strict.as_mut().filter(|_| !reading.waiting.is_empty()) {
+            strict.folder.push(&reading.waiting, &mut strict.folded);
+            reading.waiting.clear();
+        }
         for fold in [&mut reading.own, &mut reading.strict].into_iter().flatten() {
             fold.folder.finish(&mut fold.folded);
         }
@@ -253,7 +307,7 @@ impl Chain {
         if let (Some(classifiers), Some(state), Some(strict)) =
             (&self.classifiers, &mut reading.classify, &reading.strict)
         {
-            let (folded, first) = (&strict.folded, self.first_classifier());
+            let (folded, first) = (&strict.folded, self.first);
             caught(&mut reading.failed, first, || classifiers.finish(state, folded, found));
             meter.lap(&mut reading.spent_ns, first);
         }
@@ -283,7 +337,9 @@ impl Chain {
         }
         if let (Some(classifiers), Some(state), Some(strict)) =
             (&self.classifiers, &reading.classify, &reading.strict)
-            && Head::ALL.into_iter().any(|head| holds(head.scanner()))
+            && self.classifiers_hold
+            && !reading.failed.get(self.first as usize).copied().unwrap_or(false)
+            && !classifiers.is_done(state)
         {
             settled = settled.min(classifiers.settled(state, &strict.folded));
         }
@@ -326,7 +382,7 @@ impl Chain {
         let mut fold = Fold::new(Level::Strict);
         fold.folder.push(&decoded.text, &mut fold.folded);
         fold.folder.finish(&mut fold.folded);
-        let (mut state, mut found, first) = (classifiers.start(), Found::default(), self.first_classifier());
+        let (mut state, mut found, first) = (classifiers.start(), Found::default(), self.first);
         let best = caught(&mut reading.failed, first, || {
             classifiers.finish(&mut state, &fold.folded, &mut found);
             classifiers.best(&state)
@@ -364,17 +420,11 @@ impl Chain {
         meter.lap(&mut reading.spent_ns, ScannerName::Secrets);
     }
 
-    /// The first classifier that is on: the pass they share counts for it.
-    fn first_classifier(&self) -> ScannerName {
-        let mut on = Head::ALL.into_iter().map(Head::scanner).filter(|name| self.policy(*name).is_some());
-        on.next().unwrap_or(ScannerName::PromptInjection)
-    }
-
     /// The scanners that share a failure with `name`.
     #[must_use]
     pub fn has_failed(&self, reading: &Reading, name: ScannerName) -> bool {
         let shared = Head::ALL.into_iter().any(|head| head.scanner() == name);
-        let charged = if shared { self.first_classifier() } else { name };
+        let charged = if shared { self.first } else { name };
         reading.failed.get(charged as usize).copied().unwrap_or(false)
     }
 
@@ -396,6 +446,11 @@ impl Chain {
         let found = found.map(|finding| finding.score).fold(0.0, f32::max);
         best.unwrap_or(0.0).max(found)
     }
+}
+
+/// Whether a sentence may end at `c`: then what waits for it must be judged.
+fn ends_sentence(c: char) -> bool {
+    matches!(c, '.' | '!' | '?' | '\n' | ';' | ':') || c >= '\u{3000}' || matches!(c, '؟' | '۔' | '…' | '।')
 }
 
 /// Runs a scanner unless it has failed; a panic is its failure.

@@ -298,7 +298,9 @@ impl Classifiers {
         state.best
     }
 
-    fn is_done(&self, state: &State) -> bool {
+    /// Whether the rest of the text makes no difference.
+    #[must_use]
+    pub fn is_done(&self, state: &State) -> bool {
         self.only_opening && state.units >= OPENING
     }
 

@@ -280,6 +280,10 @@ impl Line {
 
     /// Judges what was found since the last time.
     fn judge(&mut self, chain: &Chain, tally: &mut Tally) -> Result<(), Blocked> {
+        let new = self.judged < self.reading.found.findings.len();
+        if !new && self.reading.failed == [false; SCANNERS] {
+            return Ok(());
+        }
         for name in chain.scanners() {
             if chain.has_failed(&self.reading, name) && tally.fail(name) {
                 let blocks = chain.policy(name).is_some_and(|policy| policy.on_error == OnError::Block);
@@ -306,10 +310,8 @@ impl Line {
                 Action::Monitor => {}
             }
         }
-        if self.judged < self.reading.found.findings.len() {
-            self.judged = self.reading.found.findings.len();
-            merge(&mut self.redactions);
-        }
+        self.judged = self.reading.found.findings.len();
+        merge(&mut self.redactions);
         if blocking.is_empty() { Ok(()) } else { Err(Blocked::Found(blocking)) }
     }
 
