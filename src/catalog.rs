@@ -121,7 +121,7 @@ impl Catalog {
             })
     }
 
-    /// A model that a wildcard covers and that no probe could have found yet.
+    /// A model that a wildcard covers and that this catalog does not list yet.
     fn guess(&self, model: &str, registry: &Registry) -> Option<Arc<Deployment>> {
         let wildcard = self.wildcards.iter().find(|wildcard| model.starts_with(&wildcard.prefix))?;
         let rest = &model[wildcard.prefix.len()..];
@@ -129,7 +129,8 @@ impl Catalog {
         let rest = rest.strip_prefix("ollama/").unwrap_or(rest);
         let upstream_model = substitute(&wildcard.rule.upstream_model, rest);
         let unknown: Vec<_> = scope(&wildcard.rule, registry)
-            .filter(|&at| registry[at].facts().is_none())
+            // A probe that has just come back is not in this catalog yet.
+            .filter(|&at| may_have(&registry[at], &upstream_model))
             .map(|at| (at, upstream_model.clone()))
             .collect();
         if unknown.is_empty() || rest.is_empty() {

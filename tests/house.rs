@@ -73,7 +73,11 @@ fn nothing_shipped_panics_by_choice() {
 
 #[test]
 fn nothing_is_left_undone() {
-    assert_eq!(holding(&UNDONE), Vec::<String>::new());
+    // Texts that train classifiers say what people say.
+    let texts = ["training/data/", "training/eval/", "tests/data/guard/"];
+    let mut undone = holding(&UNDONE);
+    undone.retain(|name| !texts.iter().any(|folder| name.starts_with(folder)));
+    assert_eq!(undone, Vec::<String>::new());
 }
 
 #[test]
