@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -63,6 +64,13 @@ impl Gateway {
                 format_args!("open files are limited to {files}: fewer than max_connections may need (raise LimitNOFILE)"),
             );
         }
+        // The control core has its descriptors before the first client can take them.
+        let stop_control = Arc::new(AtomicBool::new(false));
+        let (world_there, stop_there) = (Arc::clone(&world), Arc::clone(&stop_control));
+        let (told, running) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name("control".to_owned());
+        let control = thread.spawn(move || control_core(world_there, admin_socket, &stop_there, &told))?;
+        running.recv().unwrap_or_else(|_| Err(io::Error::other("the control core ended at its start")))?;
         let serving = Arc::new(AtomicUsize::new(0));
         let mut handles = Vec::new();
         for (index, sockets) in sockets.into_iter().enumerate() {
@@ -72,14 +80,6 @@ impl Gateway {
             handles.push(thread.spawn(move || shard(index, world, sockets, pin, &serving, &told))?);
             ready.recv().unwrap_or_else(|_| Err(io::Error::other("a shard ended at its start")))?;
         }
-        let stop_control = Arc::new(AtomicBool::new(false));
-        let (world_there, stop_there) = (Arc::clone(&world), Arc::clone(&stop_control));
-        let control = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-            let world = Arc::clone(&world_there);
-            if let Err(error) = control::run(world_there, admin_socket, &stop_there) {
-                world.log.write(Level::Error, format_args!("the control core has ended: {error}"));
-            }
-        })?;
         Ok(Self { world, shards: handles, control, stop_control, serving })
     }
 
@@ -147,6 +147,14 @@ fn bind(addresses: &[SocketAddr], shards: usize) -> io::Result<(Vec<Vec<TcpListe
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     listener::bind(address)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+fn control_core(world: Arc<World>, admin: TcpListener, stop: &AtomicBool, told: &SyncSender<io::Result<()>>) {
+    let here = Arc::clone(&world);
+    if let Err(error) = control::run(world, admin, stop, told) {
+        here.log.write(Level::Error, format_args!("the control core has ended: {error}"));
+        let _ = told.try_send(Err(error)); // nobody listens once it has run
+    }
 }
 
 /// The life of a shard's thread.

@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use crate::config::{Driver, Level};
@@ -41,11 +42,16 @@ pub struct Control {
     pub tasks: Rc<TaskCounts>,
 }
 
-/// Runs the control core until `stop` is set; writes what is left of the log then.
+/// Runs the control core until `stop` is set; writes what is left of the log then. `told` hears once that it runs.
 ///
 /// # Errors
 /// No runtime, or the access log cannot be opened.
-pub fn run(world: Arc<World>, admin: TcpListener, stop: &AtomicBool) -> std::io::Result<()> {
+pub fn run(
+    world: Arc<World>,
+    admin: TcpListener,
+    stop: &AtomicBool,
+    told: &SyncSender<std::io::Result<()>>,
+) -> std::io::Result<()> {
     let mut sink = Sink::open(&world.config.log.access)?;
     let driver = if world.config.server.driver == Driver::Epoll { Driver::Epoll } else { Driver::Auto };
     let mut runtime = Runtime::build(driver, ENTRIES)?;
@@ -60,6 +66,7 @@ pub fn run(world: Arc<World>, admin: TcpListener, stop: &AtomicBool) -> std::io:
         dns::start(&control.world);
         probe::start(&control);
         task::spawn(&control.tasks, admin::serve(Rc::clone(&control), admin));
+        let _ = told.send(Ok(()));
         while !stop.load(Ordering::Acquire) {
             clock::sleep(LOG_TICK).await;
             control.timers.tick(control.clock.now_us());
