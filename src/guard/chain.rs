@@ -145,7 +145,10 @@ impl Chain {
         chain.first = Head::ALL.into_iter().find(on).map_or(chain.first, Head::scanner);
         let holds = |head: Head| chain.policy(head.scanner()).is_some_and(|policy| policy.holds);
         chain.classifiers_hold = Head::ALL.into_iter().any(holds);
-        // The folder's table is made at its first use: better now than on a request's way.
+        // Tables are made at their first use: better now than on a request's way.
+        if let Some(classifiers) = &chain.classifiers {
+            let _ = classifiers.score("Tables are made now.");
+        }
         Folder::new(Level::Strict).push("", &mut Folded::default());
         Ok(chain)
     }
