@@ -3,8 +3,9 @@
 //! Every scanner reads the original text, never what another one made of it; redactions are applied once, at the end.
 //! All of them take a text in pieces, so a stream and a whole text are the same thing, long texts are read in
 //! slices, and where the cuts are changes nothing. A scanner that panics is a failure of that scanner alone.
-//! Two foldings feed them at most: the strict one for the classifiers and the one that BanSubstrings is set to, which
-//! may be the same.
+//! Two foldings feed them: the strict one for the classifiers, and the one that BanSubstrings is set to.
+//! What a request encodes is read decoded: classifiers see blanks in its place, because what an encoding looks like is no
+//! evidence, and the decoded text beside it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,7 +15,7 @@ use super::scanners::malicious_urls::{self, MaliciousUrls};
 use super::scanners::no_code::{self, NoCode};
 use super::scanners::secrets::Secrets;
 use super::scanners::token_limit::TokenLimit;
-use super::text::decode::{self, Decoded};
+use super::text::decode::{self, Decoded, Encoding};
 use super::text::{Folded, Folder, Level};
 use super::verdict::{Finding, Found};
 use crate::config::guard::{Action, OnError, Scanner, ScannerName, Settings, StreamMode};
@@ -54,10 +55,8 @@ pub struct Chain {
 /// One text on its way.
 pub struct Reading {
     bytes: usize,
-    strict: Option<Box<Fold>>,
-    own: Option<Box<Fold>>,
-    ban: Option<ban_substrings::State>,
-    classify: Option<linear::State>,
+    ban: Option<(ban_substrings::State, Box<Fold>)>,
+    classify: Option<(linear::State, Box<Fold>)>,
     urls: Option<malicious_urls::State>,
     code: Option<no_code::State>,
     /// What was found so far.
@@ -204,14 +203,13 @@ impl Chain {
     /// At the start of a text.
     #[must_use]
     pub fn start(&self) -> Reading {
-        let level = self.ban.as_ref().map(BanSubstrings::level);
-        let strict = self.classifiers.is_some() || level == Some(Level::Strict);
         Reading {
             bytes: 0,
-            strict: strict.then(|| Fold::new(Level::Strict)),
-            own: level.filter(|level| *level != Level::Strict).map(Fold::new),
-            ban: self.ban.as_ref().map(BanSubstrings::start),
-            classify: self.classifiers.as_ref().map(Classifiers::start),
+            ban: self.ban.as_ref().map(|ban| (ban.start(), Fold::new(ban.level()))),
+            classify: self
+                .classifiers
+                .as_ref()
+                .map(|classifiers| (classifiers.start(), Fold::new(Level::Strict))),
             urls: self.urls.as_ref().map(MaliciousUrls::start),
             code: self.code.as_ref().map(NoCode::start),
             found: Found::default(),
@@ -225,102 +223,85 @@ impl Chain {
 
     /// Takes the next piece of a text.
     pub fn push(&self, reading: &mut Reading, piece: &str) {
+        self.push_both(reading, piece, piece);
+    }
+
+    /// Takes the next piece of a text; `plain` is what classifiers see of it, byte for byte in its place.
+    fn push_both(&self, reading: &mut Reading, piece: &str, plain: &str) {
         let mut meter = reading.meter(piece.len(), self.now_ns);
         reading.bytes += piece.len();
-        self.push_phrases(reading, piece, &mut meter);
-        if reading.classify.is_some() {
-            self.push_classifiers(reading, piece, &mut meter);
+        self.push_classifiers(reading, plain, &mut meter);
+        let Reading { found, failed, spent_ns, .. } = reading;
+        if let (Some(ban), Some((state, fold))) = (&self.ban, &mut reading.ban) {
+            caught(failed, ScannerName::BanSubstrings, || {
+                fold.folder.push(piece, &mut fold.folded);
+                ban.push(state, &fold.folded, found);
+            });
+            meter.lap(spent_ns, ScannerName::BanSubstrings);
         }
-        let (found, failed) = (&mut reading.found, &mut reading.failed);
         if let (Some(urls), Some(state)) = (&self.urls, &mut reading.urls) {
             caught(failed, ScannerName::MaliciousUrls, || urls.push(state, piece, found));
-            meter.lap(&mut reading.spent_ns, ScannerName::MaliciousUrls);
+            meter.lap(spent_ns, ScannerName::MaliciousUrls);
         }
         if let (Some(code), Some(state)) = (&self.code, &mut reading.code) {
             caught(failed, ScannerName::NoCode, || code.push(state, piece, found));
-            meter.lap(&mut reading.spent_ns, ScannerName::NoCode);
+            meter.lap(spent_ns, ScannerName::NoCode);
         }
         if reading.pushes.is_multiple_of(FORGET_EVERY) || piece.len() >= LARGE {
             self.forget(reading);
         }
     }
 
-    fn push_phrases(&self, reading: &mut Reading, piece: &str, meter: &mut Meter) {
-        let (Some(ban), Some(state)) = (&self.ban, &mut reading.ban) else { return };
-        let fold = match &mut reading.own {
-            Some(own) => own,
-            None => match &mut reading.strict {
-                Some(strict) => strict,
-                None => return,
-            },
-        };
-        fold.folder.push(piece, &mut fold.folded);
-        let found = &mut reading.found;
-        caught(&mut reading.failed, ScannerName::BanSubstrings, || ban.push(state, &fold.folded, found));
-        meter.lap(&mut reading.spent_ns, ScannerName::BanSubstrings);
-    }
-
     fn push_classifiers(&self, reading: &mut Reading, piece: &str, meter: &mut Meter) {
-        let shared = self.ban.is_some() && reading.own.is_none();
-        let (Some(classifiers), Some(state), Some(strict)) =
-            (&self.classifiers, &mut reading.classify, &mut reading.strict)
-        else {
+        let (Some(classifiers), Some((state, fold))) = (&self.classifiers, &mut reading.classify) else {
             return;
         };
         if classifiers.is_done(state) {
             return;
         }
-        if !shared {
-            // Where a text is cut changes nothing, so it may wait for a sentence to end, or for a few words.
-            if piece.len() < ENOUGH {
-                reading.waiting.push_str(piece);
-                let ended = std::mem::replace(&mut reading.ended, piece.chars().any(ends_sentence));
-                if reading.waiting.len() < ENOUGH && !ended && !reading.ended {
-                    return;
-                }
-                strict.folder.push(&reading.waiting, &mut strict.folded);
-            } else {
-                strict.folder.push(&reading.waiting, &mut strict.folded);
-                strict.folder.push(piece, &mut strict.folded);
-            }
-            reading.waiting.clear();
+        // Where a text is cut changes nothing, so it may wait for a sentence to end, or for a few words.
+        reading.waiting.push_str(piece);
+        let ended =
+            std::mem::replace(&mut reading.ended, piece.len() < ENOUGH && piece.chars().any(ends_sentence));
+        if reading.waiting.len() < ENOUGH && !ended && !reading.ended {
+            return;
         }
-        let found = &mut reading.found;
-        caught(&mut reading.failed, self.first, || classifiers.push(state, &strict.folded, found));
+        let (found, waiting) = (&mut reading.found, &mut reading.waiting);
+        caught(&mut reading.failed, self.first, || {
+            fold.folder.push(waiting, &mut fold.folded);
+            classifiers.push(state, &fold.folded, found);
+        });
+        waiting.clear();
         meter.lap(&mut reading.spent_ns, self.first);
     }
 
     /// The text is over.
     pub fn finish(&self, reading: &mut Reading) {
         let mut meter = reading.meter(LARGE, self.now_ns);
-        if let Some(strict) = reading.strict.as_mut().filter(|_| !reading.waiting.is_empty()) {
-            strict.folder.push(&reading.waiting, &mut strict.folded);
-            reading.waiting.clear();
+        let Reading { found, failed, spent_ns, waiting, .. } = reading;
+        if let (Some(ban), Some((state, fold))) = (&self.ban, &mut reading.ban) {
+            caught(failed, ScannerName::BanSubstrings, || {
+                fold.folder.finish(&mut fold.folded);
+                ban.finish(state, &fold.folded, found);
+            });
+            meter.lap(spent_ns, ScannerName::BanSubstrings);
         }
-        for fold in [&mut reading.own, &mut reading.strict].into_iter().flatten() {
-            fold.folder.finish(&mut fold.folded);
-        }
-        let found = &mut reading.found;
-        let fold = reading.own.as_ref().or(reading.strict.as_ref());
-        if let (Some(ban), Some(state), Some(fold)) = (&self.ban, &mut reading.ban, fold) {
-            let folded = &fold.folded;
-            caught(&mut reading.failed, ScannerName::BanSubstrings, || ban.finish(state, folded, found));
-            meter.lap(&mut reading.spent_ns, ScannerName::BanSubstrings);
-        }
-        if let (Some(classifiers), Some(state), Some(strict)) =
-            (&self.classifiers, &mut reading.classify, &reading.strict)
-        {
-            let (folded, first) = (&strict.folded, self.first);
-            caught(&mut reading.failed, first, || classifiers.finish(state, folded, found));
-            meter.lap(&mut reading.spent_ns, first);
+        if let (Some(classifiers), Some((state, fold))) = (&self.classifiers, &mut reading.classify) {
+            caught(failed, self.first, || {
+                fold.folder.push(waiting, &mut fold.folded);
+                fold.folder.finish(&mut fold.folded);
+                classifiers.finish(state, &fold.folded, found);
+            });
+            waiting.clear();
+            meter.lap(spent_ns, self.first);
         }
         if let (Some(urls), Some(state)) = (&self.urls, &mut reading.urls) {
-            caught(&mut reading.failed, ScannerName::MaliciousUrls, || urls.finish(state, found));
-            meter.lap(&mut reading.spent_ns, ScannerName::MaliciousUrls);
+            caught(failed, ScannerName::MaliciousUrls, || urls.finish(state, found));
+            meter.lap(spent_ns, ScannerName::MaliciousUrls);
         }
         if let (Some(code), Some(state)) = (&self.code, &mut reading.code) {
-            caught(&mut reading.failed, ScannerName::NoCode, || code.finish(state, found));
-            meter.lap(&mut reading.spent_ns, ScannerName::NoCode);
+            caught(failed, ScannerName::NoCode, || code.finish(state, found));
+            meter.lap(spent_ns, ScannerName::NoCode);
         }
     }
 
@@ -332,19 +313,17 @@ impl Chain {
                 && !reading.failed.get(name as usize).copied().unwrap_or(false)
         };
         let mut settled = reading.bytes;
-        let fold = reading.own.as_ref().or(reading.strict.as_ref());
-        if let (Some(ban), Some(state), Some(fold)) = (&self.ban, &reading.ban, fold)
+        if let (Some(ban), Some((state, fold))) = (&self.ban, &reading.ban)
             && holds(ScannerName::BanSubstrings)
         {
             settled = settled.min(ban.settled(state, &fold.folded));
         }
-        if let (Some(classifiers), Some(state), Some(strict)) =
-            (&self.classifiers, &reading.classify, &reading.strict)
+        if let (Some(classifiers), Some((state, fold))) = (&self.classifiers, &reading.classify)
             && self.classifiers_hold
             && !reading.failed.get(self.first as usize).copied().unwrap_or(false)
             && !classifiers.is_done(state)
         {
-            settled = settled.min(classifiers.settled(state, &strict.folded));
+            settled = settled.min(classifiers.settled(state, &fold.folded));
         }
         if let (Some(urls), Some(state)) = (&self.urls, &reading.urls)
             && holds(ScannerName::MaliciousUrls)
@@ -361,20 +340,11 @@ impl Chain {
 
     /// Drops folded text that no scanner looks back at.
     fn forget(&self, reading: &mut Reading) {
-        let ban = self.ban.as_ref().zip(reading.ban.as_ref());
-        let classify = self.classifiers.as_ref().zip(reading.classify.as_ref());
-        if let Some(own) = &mut reading.own {
-            let needs = ban.map_or(own.folded.end(), |(ban, state)| ban.needs(state, &own.folded));
-            own.folded.forget(needs);
+        if let (Some(ban), Some((state, fold))) = (&self.ban, &mut reading.ban) {
+            fold.folded.forget(ban.needs(state, &fold.folded));
         }
-        if let Some(strict) = &mut reading.strict {
-            let folded = &strict.folded;
-            let mut needs =
-                classify.map_or(folded.end(), |(classifiers, state)| classifiers.needs(state, folded));
-            if let Some((ban, state)) = ban.filter(|_| reading.own.is_none()) {
-                needs = needs.min(ban.needs(state, folded));
-            }
-            strict.folded.forget(needs);
+        if let (Some(classifiers), Some((state, fold))) = (&self.classifiers, &mut reading.classify) {
+            fold.folded.forget(classifiers.needs(state, &fold.folded));
         }
     }
 
@@ -383,36 +353,20 @@ impl Chain {
         let Some(classifiers) = &self.classifiers else { return };
         let mut meter = reading.meter(LARGE, self.now_ns);
         let mut fold = Fold::new(Level::Strict);
-        fold.folder.push(&decoded.text, &mut fold.folded);
-        fold.folder.finish(&mut fold.folded);
         let (mut state, mut found, first) = (classifiers.start(), Found::default(), self.first);
         let best = caught(&mut reading.failed, first, || {
+            fold.folder.push(&decoded.text, &mut fold.folded);
+            fold.folder.finish(&mut fold.folded);
             classifiers.finish(&mut state, &fold.folded, &mut found);
             classifiers.best(&state)
         });
-        if let (Some(best), Some(state)) = (best, &mut reading.classify) {
+        if let (Some(best), Some((state, _))) = (best, &mut reading.classify) {
             state.raise(best);
         }
         for finding in found.findings {
             reading.found.add(Finding { span: decoded.span.clone(), ..finding });
         }
         meter.lap(&mut reading.spent_ns, first);
-    }
-
-    /// What an encoding looks like is no evidence: what classifiers found in the encoded form is dropped, and where most of
-    /// the text is encoded so is their score. The decoded text is judged instead.
-    fn drop_encoded(&self, reading: &mut Reading, runs: &[Decoded], bytes: usize) {
-        let within = |from: usize, to: usize| -> usize {
-            let shared = |run: &Decoded| run.span.end.min(to).saturating_sub(run.span.start.max(from));
-            runs.iter().map(shared).sum()
-        };
-        reading.found.drop_if(|finding| {
-            let classifier = Head::ALL.into_iter().any(|head| head.scanner() == finding.scanner);
-            classifier && 2 * within(finding.span.start, finding.span.end) > finding.span.len()
-        });
-        if 2 * within(0, bytes) > bytes {
-            reading.classify = self.classifiers.as_ref().map(Classifiers::start);
-        }
     }
 
     fn scan_secrets(&self, reading: &mut Reading, text: &str, from: usize, to: usize) {
@@ -438,7 +392,7 @@ impl Chain {
             (ScannerName::NoCode, ..) => {
                 self.code.as_ref().zip(reading.code.as_ref()).map(|(code, state)| code.best(state))
             }
-            (_, Some(classifiers), Some(state)) => {
+            (_, Some(classifiers), Some((state, _))) => {
                 let best = classifiers.best(state);
                 let head = Head::ALL.into_iter().find(|head| head.scanner() == name);
                 head.and_then(|head| best.get(head as usize).copied())
@@ -506,22 +460,40 @@ pub struct Inspection {
     at: usize,
     /// How far secrets are looked for.
     scanned: usize,
-    decoded: Option<Vec<Decoded>>,
+    begun: bool,
+    over: bool,
+    /// Decoded runs that are still to be read.
+    decoded: Vec<Decoded>,
+    /// The text with blanks for what is encoded, if anything is.
+    plain: Option<String>,
 }
 
 impl Chain {
     /// At the start of a whole text.
     #[must_use]
     pub fn inspect(&self) -> Inspection {
-        Inspection { reading: self.start(), at: 0, scanned: 0, decoded: None }
+        Inspection {
+            reading: self.start(),
+            at: 0,
+            scanned: 0,
+            begun: false,
+            over: false,
+            decoded: Vec::new(),
+            plain: None,
+        }
     }
 
     /// Reads about `bytes` more of `text`; `true`: all is read.
     pub fn step(&self, inspection: &mut Inspection, text: &str, bytes: usize) -> bool {
-        let Inspection { reading, at, scanned, decoded } = inspection;
+        if !std::mem::replace(&mut inspection.begun, true) {
+            self.decode(inspection, text);
+        }
+        let Inspection { reading, at, scanned, over, decoded, plain, .. } = inspection;
         if *at < text.len() {
             let end = text.floor_char_boundary(at.saturating_add(bytes.max(4)));
-            self.push(reading, text.get(*at..end).unwrap_or_default());
+            let piece = text.get(*at..end).unwrap_or_default();
+            let plain = plain.as_ref().and_then(|plain| plain.get(*at..end)).unwrap_or(piece);
+            self.push_both(reading, piece, plain);
             *at = end;
             if end - *scanned >= SECRETS_STEP || end == text.len() {
                 self.scan_secrets(reading, text, *scanned, end);
@@ -529,25 +501,36 @@ impl Chain {
             }
             return false;
         }
-        let Some(decoded) = decoded else {
+        if !std::mem::replace(over, true) {
             self.finish(reading);
-            let mut runs = Vec::new();
-            if self.classifiers.is_some() {
-                decode::decoded(text, &mut |run| runs.push(run));
-                self.drop_encoded(reading, &runs, text.len());
-            }
             if let Some(ban) = &self.ban {
                 let (found, failed) = (&mut reading.found, &mut reading.failed);
                 caught(failed, ScannerName::BanSubstrings, || ban.scan_decoded(text, found));
             }
-            let done = runs.is_empty();
-            *decoded = Some(runs);
-            return done;
-        };
+            return decoded.is_empty();
+        }
         if let Some(run) = decoded.pop() {
             self.read_decoded(reading, &run);
         }
         decoded.is_empty()
+    }
+
+    /// Finds what is encoded. Only what stands decoded beside the text is blanked out of it: a text that merely names
+    /// rot13, or is read backwards, is still read as it is.
+    fn decode(&self, inspection: &mut Inspection, text: &str) {
+        if self.classifiers.is_none() {
+            return;
+        }
+        let Inspection { reading, decoded, plain, .. } = inspection;
+        caught(&mut reading.failed, self.first, || decode::decoded(text, &mut |run| decoded.push(run)));
+        let mut bytes: Option<Vec<u8>> = None;
+        for run in decoded.iter().filter(|run| !matches!(run.kind, Encoding::Rot13 | Encoding::Reversed)) {
+            let bytes = bytes.get_or_insert_with(|| text.as_bytes().to_vec());
+            if let Some(span) = bytes.get_mut(run.span.clone()) {
+                span.fill(b' ');
+            }
+        }
+        *plain = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
     }
 }
 

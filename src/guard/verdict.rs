@@ -41,18 +41,6 @@ impl Found {
         self.kept.get(name as usize).is_some_and(|kept| usize::from(*kept) >= FINDINGS_MAX)
     }
 
-    /// Takes out the findings that `which` accepts.
-    pub fn drop_if(&mut self, which: impl Fn(&Finding) -> bool) {
-        let Self { findings, kept } = self;
-        findings.retain(|finding| {
-            let drops = which(finding);
-            if let Some(kept) = kept.get_mut(finding.scanner as usize).filter(|_| drops) {
-                *kept = kept.saturating_sub(1);
-            }
-            !drops
-        });
-    }
-
     /// Keeps `finding`, if there is room for one more of its scanner.
     pub fn add(&mut self, finding: Finding) {
         if let Some(kept) = self.kept.get_mut(finding.scanner as usize)
