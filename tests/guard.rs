@@ -6,10 +6,13 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
+use corelane::sim::Options;
 use serde_json::{Value, json};
 use support::answer::Answer;
-use support::fleet::{configuration, json as body_of, post, until};
+use support::fleet::{Fleet, configuration, connect, json as body_of, post, quick, send, until};
 use support::upstream::{Record, Reply, Then, Upstream, plain};
 use support::{Gateway, assert_gauges_zero, get, metrics};
 
@@ -398,4 +401,38 @@ fn moderations_are_answered_from_the_same_scanners() {
     let answer = post(stand.gateway.addr, "/v1/moderations", r#"{"input": 5}"#);
     assert_eq!(answer.status, 400);
     assert_eq!(get(stand.gateway.addr, "/v1/moderations").0, 405);
+}
+
+#[test]
+fn what_cannot_match_does_not_wait_and_a_block_closes_the_endpoint() {
+    let slow = Options { tokens: 60, token_interval: Duration::from_millis(30), ..quick(1).remove(0) };
+    let fleet = Fleet::start(vec![slow], "", &ban(true, "")).ready();
+    let ask = |text: &str| {
+        let body =
+            json!({"model": "llama3.2", "stream": true, "messages": [{"role": "user", "content": text}]});
+        let mut reader = connect(fleet.gateway.addr);
+        send(&mut reader, "/v1/chat/completions", &body.to_string());
+        reader
+    };
+    let mut reader = ask("good morning to all of you");
+    let mut seen = Vec::new();
+    let mut buffer = [0u8; 4096];
+    while !String::from_utf8_lossy(&seen).contains("\"content\":\"") {
+        let n = std::io::Read::read(reader.stream(), &mut buffer).unwrap();
+        assert!(n > 0, "the stream ended before its first event");
+        seen.extend_from_slice(&buffer[..n]);
+    }
+    let text = String::from_utf8_lossy(&seen).into_owned();
+    assert!(
+        !text.contains("[DONE]") && !text.contains("finish_reason\":\"stop"),
+        "the first event waited for the last"
+    );
+    drop(reader);
+    let cancelled = || fleet.servers[0].stats.cancelled.load(Ordering::Relaxed);
+    until("the stream that was left is cancelled", || (cancelled() == 1).then_some(()));
+    // The endpoint says what it was told, so it is stopped long before its last token.
+    let answer = ask("operation moonlight").answer(false, Instant::now() + Duration::from_secs(20)).unwrap();
+    assert!(String::from_utf8(answer.body).unwrap().contains("response_blocked"));
+    until("the blocked stream is cancelled", || (cancelled() == 2).then_some(()));
+    fleet.assert_quiet();
 }

@@ -14,7 +14,7 @@ use super::scanners::ban_substrings::{self, BanSubstrings};
 use super::scanners::malicious_urls::{self, MaliciousUrls};
 use super::scanners::no_code::{self, NoCode};
 use super::scanners::secrets::Secrets;
-use super::scanners::token_limit::TokenLimit;
+use super::scanners::token_limit::{self, TokenLimit};
 use super::text::decode::{self, Decoded, Encoding};
 use super::text::{Folded, Folder, Level};
 use super::verdict::{Finding, Found};
@@ -173,6 +173,26 @@ impl Chain {
     #[must_use]
     pub fn redacts(&self) -> bool {
         self.policies.iter().flatten().any(|policy| policy.action == Action::Redact)
+    }
+
+    /// Whether a failure of `name` ends the exchange: one that only monitors never does.
+    #[must_use]
+    pub fn failure_blocks(&self, name: ScannerName) -> bool {
+        self.policy(name)
+            .is_some_and(|policy| policy.on_error == OnError::Block && policy.action != Action::Monitor)
+    }
+
+    /// Counts about `bytes` more of `text`; `true`: all of it is counted. `None`: the scanner failed.
+    pub fn count(
+        &self,
+        state: &mut token_limit::State,
+        text: &str,
+        bytes: usize,
+        found: &mut Found,
+    ) -> Option<bool> {
+        let tokens = self.tokens.as_ref()?;
+        let mut failed = [false; SCANNERS];
+        caught(&mut failed, ScannerName::TokenLimit, || tokens.count(state, text, bytes, found))
     }
 
     /// The scanner that counts tokens.

@@ -415,7 +415,7 @@ impl Classifiers {
 }
 
 fn limit(threshold: &Threshold, group: Group) -> f32 {
-    threshold.by_language.get(group as usize).copied().flatten().unwrap_or(threshold.base)
+    group.language().map_or(threshold.base, |language| threshold.of(language))
 }
 
 /// A calibrated score that is below all limits, with room for rounding.

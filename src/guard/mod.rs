@@ -17,7 +17,7 @@ pub mod window;
 
 use std::sync::Arc;
 
-use crate::config::guard::{self, Language, Messages, Role, ScannerName};
+use crate::config::guard::{self, Language, Messages, Role};
 use chain::Chain;
 
 /// The profiles of a configuration, ready to run; shared by all shards.
@@ -137,12 +137,4 @@ pub fn reasons(findings: &[verdict::Finding]) -> Vec<(&'static str, &str)> {
         }
     }
     reasons
-}
-
-/// All scanners, in the order in which numbers of them are kept.
-#[must_use]
-pub fn by_number() -> [ScannerName; chain::SCANNERS] {
-    let mut all = ScannerName::ALL;
-    all.sort_unstable();
-    all
 }

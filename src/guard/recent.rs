@@ -1,8 +1,8 @@
 //! Verdicts on texts that were read before: system prompts, and the history of a conversation.
 //!
 //! The key is 128 bits of two keyed hashes (SipHash 1-3, keys of the process) of the text and the profile: nobody outside
-//! can make two texts meet. Only clean and whole verdicts are kept. Memory: [`ENTRIES_MAX`] entries of some 100 bytes a
-//! shard, more only where texts had findings; the oldest goes first.
+//! can make two texts meet. Only whole verdicts of at most [`FINDINGS_MAX`] findings are kept. Memory: [`ENTRIES_MAX`] entries
+//! of some 100 bytes, and of 1 KiB at most, a shard; the oldest goes first.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -14,6 +14,9 @@ use super::verdict::Found;
 pub const ENTRIES_MAX: usize = 4096;
 /// Shorter texts are read faster than they are looked up.
 pub const TEXT_BYTES_MIN: usize = 64;
+
+/// A verdict with more findings is not kept: an attacker would choose how much memory is.
+pub const FINDINGS_MAX: usize = 4;
 
 /// A text's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,7 +55,7 @@ impl Recent {
 
     /// Remembers what was found.
     pub fn put(&mut self, key: Key, found: Arc<Found>) {
-        if self.known.insert(key, found).is_some() {
+        if found.findings.len() > FINDINGS_MAX || self.known.insert(key, found).is_some() {
             return;
         }
         self.order.push_back(key);
@@ -81,5 +84,26 @@ mod tests {
         assert!(get("default", 5).is_none() && get("default", ENTRIES_MAX).is_some());
         assert!(get("other", ENTRIES_MAX).is_none());
         assert!(recent.key("default", "short").is_none());
+    }
+
+    #[test]
+    fn what_would_take_much_memory_is_not_kept() {
+        use crate::config::guard::ScannerName;
+        use crate::guard::verdict::Finding;
+        let mut recent = Recent::default();
+        let key = recent.key("default", &"a".repeat(64)).unwrap();
+        let mut found = Found::default();
+        for at in 0..=FINDINGS_MAX {
+            let span = at..at + 1;
+            found.add(Finding {
+                scanner: ScannerName::Secrets,
+                rule: "r".into(),
+                span,
+                score: 1.0,
+                reason: String::new(),
+            });
+        }
+        recent.put(key, Arc::new(found));
+        assert!(recent.get(key).is_none() && recent.order.is_empty());
     }
 }

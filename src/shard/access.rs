@@ -10,10 +10,13 @@ use super::reply::{self, Manner};
 use crate::api::{Failure, FailureKind, Usage, View};
 use crate::catalog::{Candidate, Deployment};
 use crate::config::guard::Action;
-use crate::guard::chain::Chain;
+use crate::guard::chain::{self, Chain};
 use crate::guard::verdict::Tally;
+use crate::telemetry::metric;
 use crate::wire::http1::request::Name;
 use crate::wire::json;
+
+const _: () = assert!(metric::SCANNERS == chain::SCANNERS, "a scanner without a counter");
 
 /// Gathered while the exchange runs; counted by [`Record::finish`].
 pub struct Record {

@@ -111,6 +111,10 @@ async fn serve_model(
     let profile = shard.world.guard.profile(deployment.guard);
     let mut screen = None;
     if let Some(profile) = profile {
+        if !held.raise_to(incoming.buffer.capacity() + texts.all.capacity()) {
+            let text = "The gateway holds too many large requests now.";
+            return Err(Some(Failure::new(FailureKind::BufferFull, text).after(1)));
+        }
         let language =
             screen::request(shard, profile, &texts, body, &mut view, record).await.map_err(Some)?;
         screen = Screen::new(profile, task, language);

@@ -39,6 +39,10 @@ pub async fn answer(shard: &Shard, body: &[u8]) -> Result<Vec<u8>, Exit> {
     let Some(profile) = shard.world.guard.profile(Some(0)) else {
         return Err(Some(Failure::new(FailureKind::UnknownPath, "The default profile of the guard is off.")));
     };
+    let _permit = shard.world.permit().ok_or_else(|| {
+        let text = "The gateway is at its limit of concurrent requests.";
+        Some(Failure::new(FailureKind::TooManyRequests, text).after(1))
+    })?;
     let body: Value = serde_json::from_slice(body).map_err(|_| {
         Some(Failure::new(FailureKind::BadRequest, "The request body is not a valid JSON object."))
     })?;
@@ -103,8 +107,9 @@ fn result(chain: &Chain, inspection: &Inspection) -> Value {
             json!({"name": name.name(), "valid": rule.is_none(), "score": chain.score(reading, name), "rule": rule})
         })
         .collect();
+    let failed = chain.scanners().any(|name| chain.has_failed(reading, name) && chain.failure_blocks(name));
     json!({
-        "flagged": !reading.found.findings.is_empty(),
+        "flagged": !reading.found.findings.is_empty() || failed,
         "categories": categories,
         "category_scores": scores,
         "scanners": scanners,

@@ -10,7 +10,7 @@ use super::access::Record;
 use super::relay::{Answered, Content};
 use crate::api::speech::{self, Channel, Part};
 use crate::api::{Answer, Failure, FailureKind, Task, Texts, View};
-use crate::config::guard::{Action, Language, Messages, OnError, Role, ScannerName};
+use crate::config::guard::{Action, Language, Messages, Role, ScannerName};
 use crate::guard::chain::Chain;
 use crate::guard::verdict::{Found, Tally};
 use crate::guard::window::{self, Blocked, Window};
@@ -143,7 +143,7 @@ async fn read_text(
     let mut whole = true;
     for name in chain.scanners().filter(|name| chain.has_failed(reading, *name)) {
         whole = false;
-        if tally.fail(name) && chain.policy(name).is_some_and(|policy| policy.on_error == OnError::Block) {
+        if tally.fail(name) && chain.failure_blocks(name) {
             return Err(Blocked::Failed(name));
         }
     }
@@ -169,8 +169,17 @@ async fn count_tokens<'a>(
     let (mut state, mut found) = (tokens.start(), Found::default());
     let since_ns = clock::now_ns();
     for text in texts {
-        while !tokens.count(&mut state, text, STEP, &mut found) {
-            pace.step(shard).await;
+        loop {
+            match chain.count(&mut state, text, STEP, &mut found) {
+                Some(true) => break,
+                Some(false) => pace.step(shard).await,
+                None if tally.fail(ScannerName::TokenLimit)
+                    && chain.failure_blocks(ScannerName::TokenLimit) =>
+                {
+                    return Err(Blocked::Failed(ScannerName::TokenLimit));
+                }
+                None => break,
+            }
         }
     }
     let mut spent = [0; guard::chain::SCANNERS];

@@ -6,7 +6,7 @@ use crate::config::guard::{
     Scanner, Settings, StreamMode, TextMatch, Threshold,
 };
 
-/// Words of `guard.languages`, in the order of [`Language`].
+/// Words of `guard.languages`.
 pub const LANGUAGES: [(&str, Language); 7] = [
     ("zh", Language::Zh),
     ("vi", Language::Vi),
@@ -126,8 +126,10 @@ fn write_threshold(page: &mut Page, threshold: &Threshold) {
     page.plain("threshold", format_args!("{:?}", threshold.base));
     let own: Vec<String> = LANGUAGES
         .iter()
-        .zip(&threshold.by_language)
-        .filter_map(|((name, _), value)| value.map(|value| format!("{} = {value:?}", quoted(name))))
+        .filter_map(|(name, language)| {
+            let own = threshold.by_language.get(*language as usize).copied().flatten();
+            own.map(|value| format!("{} = {value:?}", quoted(name)))
+        })
         .collect();
     if !own.is_empty() {
         page.plain("thresholds", format_args!("{{ {} }}", own.join(", ")));

@@ -1,5 +1,7 @@
 //! Scripts of letters, and the groups of texts that are calibrated apart.
 
+use crate::config::guard::Language;
+
 /// A script, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Script {
@@ -44,6 +46,21 @@ impl Group {
     /// All of them, in the order of their calibrations.
     pub const ALL: [Self; 9] =
         [Self::Zh, Self::Vi, Self::Ja, Self::Ko, Self::Ru, Self::Ar, Self::En, Self::Latin, Self::Other];
+
+    /// The language whose threshold it has; `None`: the one for all.
+    #[must_use]
+    pub fn language(self) -> Option<Language> {
+        Some(match self {
+            Self::Zh => Language::Zh,
+            Self::Vi => Language::Vi,
+            Self::Ja => Language::Ja,
+            Self::Ko => Language::Ko,
+            Self::Ru => Language::Ru,
+            Self::Ar => Language::Ar,
+            Self::En => Language::En,
+            Self::Latin | Self::Other => return None,
+        })
+    }
 
     /// Its name in tables.
     #[must_use]

@@ -126,9 +126,10 @@ impl Layer {
     fn read_thresholds(&mut self, table: &mut Table<'_>) {
         self.threshold = table.take("threshold").and_then(|value| probability(&value));
         table.section("thresholds", |table| {
-            for ((name, language), own) in LANGUAGES.iter().zip(&mut self.thresholds) {
-                debug_assert_eq!(Some(*language), LANGUAGES.get(*language as usize).map(|pair| pair.1));
-                *own = table.take(name).and_then(|value| probability(&value));
+            for (name, language) in LANGUAGES {
+                if let Some(own) = self.thresholds.get_mut(language as usize) {
+                    *own = table.take(name).and_then(|value| probability(&value));
+                }
             }
         });
     }
