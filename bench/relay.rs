@@ -10,7 +10,7 @@ use std::rc::Rc;
 use corelane::config::Driver;
 use corelane::net::buffer::Buffers;
 use corelane::net::clock::Timers;
-use corelane::net::listener::{self, Listener};
+use corelane::net::listener::{self, Listener, Role};
 use corelane::net::pool::Pool;
 use corelane::net::runtime::Runtime;
 use corelane::net::task::{self, TaskCounts};
@@ -43,21 +43,16 @@ fn main() -> std::io::Result<()> {
             timers: Rc::default(),
             tasks: Rc::default(),
         });
-        let listener = Listener::new(socket)?;
+        let listener = Listener::new(socket, Role::Plain)?;
         while let Some((stream, peer)) = listener.accept(|| ()).await {
             let (here, timer) = (Rc::clone(&relay), relay.timers.add());
             let buffers = Rc::clone(&relay.buffers);
             task::spawn(
                 &relay.tasks,
-                client::run(
-                    stream,
-                    peer,
-                    timer,
-                    buffers,
-                    async move |mut client| {
-                        while one(&here, &mut client).await.is_some() {}
-                    },
-                ),
+                client::run(stream.into(), peer, timer, buffers, async move |line| {
+                    let mut client = Client::Line(line);
+                    while one(&here, &mut client).await.is_some() {}
+                }),
             );
         }
         Ok(())
@@ -82,7 +77,7 @@ async fn one(relay: &Relay, client: &mut Client) -> Option<()> {
     let warm = relay.pool.borrow_mut().take();
     let mut upstream = match warm {
         Some(upstream) => upstream,
-        None => Upstream::connect(relay.upstream).await.ok()?,
+        None => Upstream::connect(relay.upstream, None).await.ok()?,
     };
     let (sent, buffer) = upstream.write(buffer).await;
     sent.ok()?;

@@ -14,23 +14,54 @@ use std::time::Duration;
 
 use crate::config::{Config, Level};
 use crate::control;
-use crate::guard::{Guard, Unfit};
-use crate::net::listener::{self, Listener};
+use crate::guard::{self, Guard};
+use crate::net::listener::{self, Listener, Role};
 use crate::net::runtime::Runtime;
 use crate::net::signal::{self, Signal};
+use crate::net::tls::{self, Acceptor, Connector};
 use crate::net::{clock, cpu, task};
 use crate::shard::{Shard, serve};
-use crate::world::World;
+use crate::world::{Bound, Made, World};
 
 /// Operations in flight at once on a shard's ring before it must be flushed.
 const ENTRIES: u32 = 1024;
 
 /// What is wrong with the guard's settings, a line each.
 #[must_use]
-pub fn unfit(unfit: Vec<Unfit>) -> io::Error {
-    let lines: Vec<String> =
-        unfit.into_iter().map(|unfit| format!("{}: {}", unfit.path, unfit.message)).collect();
+pub fn unfit(unfit: Vec<guard::Unfit>) -> io::Error {
+    unfit_lines(unfit.into_iter().map(|unfit| (unfit.path, unfit.message)))
+}
+
+fn unfit_lines(lines: impl Iterator<Item = (String, String)>) -> io::Error {
+    let lines: Vec<String> = lines.map(|(path, message)| format!("{path}: {message}")).collect();
     io::Error::new(io::ErrorKind::InvalidInput, lines.join("\n"))
+}
+
+/// Makes what a checked configuration asks for and only making can prove: scanners, certificates, keys.
+///
+/// # Errors
+/// All that does not fit, as one `InvalidInput`.
+pub fn make(config: &Config) -> io::Result<Made> {
+    let mut lines = Vec::new();
+    let guard = Guard::new(&config.guard, clock::now_ns)
+        .map_err(|unfit| lines.extend(unfit.into_iter().map(|unfit| (unfit.path, unfit.message))));
+    let acceptor = config.server.tls.as_ref().map(Acceptor::new).transpose();
+    let acceptor =
+        acceptor.map_err(|unfit| lines.extend(unfit.into_iter().map(|unfit| (unfit.path, unfit.message))));
+    let mut connectors = Vec::new();
+    for (at, endpoint) in config.endpoints.iter().enumerate() {
+        let made = endpoint.url.tls.then(|| Connector::new(&endpoint.url.host, endpoint.ca.as_deref()));
+        match made.transpose() {
+            Ok(connector) => connectors.push(connector),
+            Err(message) => lines.push((format!("endpoints[{at}]"), message)),
+        }
+    }
+    match (guard, acceptor) {
+        (Ok(guard), Ok(tls)) if lines.is_empty() => {
+            Ok(Made { guard, tls, connectors, process_key: tls::random()? })
+        }
+        _ => Err(unfit_lines(lines.into_iter())),
+    }
 }
 
 /// A running gateway.
@@ -51,13 +82,17 @@ impl Gateway {
     pub fn start(config: Config) -> io::Result<Self> {
         signal::block();
         let files = cpu::raise_open_files();
-        let guard = Guard::new(&config.guard, clock::now_ns).map_err(unfit)?;
+        let made = make(&config)?;
         let shards = config.server.shards.unwrap_or_else(cpu::shards_auto).max(1);
-        let (sockets, listening) = bind(&config.server.listen, shards)?;
+        let tls = config.server.tls.as_ref();
+        let plain = if tls.is_some_and(|tls| tls.redirect_http) { Role::Redirect } else { Role::Plain };
+        let mut sockets: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
+        let listening = bind(&config.server.listen, plain, &mut sockets)?;
+        let listening_tls = tls.map_or(Ok(Vec::new()), |tls| bind(&tls.listen, Role::Tls, &mut sockets))?;
         let admin_socket = bind_one(config.server.admin_listen)?;
         let admin = admin_socket.local_addr()?;
         let pin = config.server.pin.unwrap_or(cpu::usable().len() >= 3);
-        let world = Arc::new(World::new(config, guard, shards, listening, admin));
+        let world = Arc::new(World::new(config, made, shards, Bound { listening, listening_tls, admin }));
         if files < (world.config.server.max_connections as u64).saturating_mul(2) {
             world.log.write(
                 Level::Warn,
@@ -90,11 +125,10 @@ impl Gateway {
         loop {
             match signal::wait(100) {
                 Some(Signal::Drain) => self.world.draining.store(true, Ordering::Release),
-                Some(Signal::Reload) => {
-                    self.world
-                        .log
-                        .write(Level::Warn, format_args!("reload is not available in this version"));
-                }
+                Some(Signal::Reload) => match self.world.reload_certificates() {
+                    Ok(()) => self.world.log.write(Level::Info, format_args!("certificates read again")),
+                    Err(why) => self.world.log.write(Level::Error, format_args!("reload refused: {why}")),
+                },
                 None => {}
             }
             if !self.world.is_draining() && self.shards.iter().any(JoinHandle::is_finished) {
@@ -116,12 +150,16 @@ impl Gateway {
     /// The line that says where it serves.
     #[must_use]
     pub fn ready_line(&self) -> String {
-        let listening: Vec<_> = self.world.listening.iter().map(ToString::to_string).collect();
+        let text = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let https = match &self.world.listening_tls[..] {
+            [] => String::new(),
+            some => format!(" https={}", text(some)),
+        };
         let driver =
             self.world.shards.first().and_then(|shard| shard.driver.get()).copied().unwrap_or("unknown");
         format!(
-            "ready http={} admin={} shards={} driver={driver}",
-            listening.join(","),
+            "ready http={}{https} admin={} shards={} driver={driver}",
+            text(&self.world.listening),
             self.world.admin,
             self.world.shards.len()
         )
@@ -129,19 +167,22 @@ impl Gateway {
 }
 
 /// A socket per shard for each address; port 0 is chosen once and shared.
-fn bind(addresses: &[SocketAddr], shards: usize) -> io::Result<(Vec<Vec<TcpListener>>, Vec<SocketAddr>)> {
-    let mut sockets: Vec<Vec<TcpListener>> = (0..shards).map(|_| Vec::new()).collect();
+fn bind(
+    addresses: &[SocketAddr],
+    role: Role,
+    sockets: &mut [Vec<(TcpListener, Role)>],
+) -> io::Result<Vec<SocketAddr>> {
     let mut listening = Vec::new();
     for &address in addresses {
-        let first = bind_one(address)?;
-        let bound = first.local_addr()?;
-        listening.push(bound);
-        let rest = (1..shards).map(|_| bind_one(bound)).collect::<io::Result<Vec<_>>>()?;
-        for (shard, socket) in sockets.iter_mut().zip(std::iter::once(first).chain(rest)) {
-            shard.push(socket);
+        let mut bound = address;
+        for shard in sockets.iter_mut() {
+            let socket = bind_one(bound)?;
+            bound = socket.local_addr()?;
+            shard.push((socket, role));
         }
+        listening.push(bound);
     }
-    Ok((sockets, listening))
+    Ok(listening)
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
@@ -161,7 +202,7 @@ fn control_core(world: Arc<World>, admin: TcpListener, stop: &AtomicBool, told: 
 fn shard(
     index: usize,
     world: Arc<World>,
-    sockets: Vec<TcpListener>,
+    sockets: Vec<(TcpListener, Role)>,
     pin: bool,
     serving: &AtomicUsize,
     told: &std::sync::mpsc::SyncSender<io::Result<()>>,
@@ -184,7 +225,8 @@ fn shard(
     let drain_timeout = world.config.server.drain_timeout;
     let shard = Rc::new(Shard::new(index, world));
     runtime.block_on(async {
-        let listeners = sockets.into_iter().map(Listener::new).collect::<io::Result<Vec<_>>>();
+        let listeners = sockets.into_iter().map(|(socket, role)| Listener::new(socket, role));
+        let listeners = listeners.collect::<io::Result<Vec<_>>>();
         let listeners: Vec<_> = match listeners {
             Ok(listeners) => listeners.into_iter().map(Rc::new).collect(),
             Err(error) => {

@@ -273,8 +273,7 @@ impl Deployment {
 
 impl Candidate {
     fn new(endpoint: usize, upstream_model: String, state: &EndpointState) -> Self {
-        let url = &state.config.url;
-        let base = format!("http://{}{}", state.authority, url.path);
+        let base = state.base();
         let id = format!(
             "{:016x}",
             fnv1a(&[state.config.name.as_bytes(), base.as_bytes(), upstream_model.as_bytes()])

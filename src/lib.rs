@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod guard;
 pub mod health;
+pub mod limit;
 pub mod net;
 pub mod registry;
 pub mod route;

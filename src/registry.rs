@@ -47,7 +47,8 @@ impl EndpointState {
             config.url.host.parse().map(|ip| vec![SocketAddr::new(ip, config.url.port)]).unwrap_or_default();
         let host = &config.url.host;
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        let authority = if config.url.port == 80 { host } else { format!("{host}:{}", config.url.port) };
+        let usual = if config.url.tls { 443 } else { 80 };
+        let authority = if config.url.port == usual { host } else { format!("{host}:{}", config.url.port) };
         Self {
             config,
             authority,
@@ -59,6 +60,13 @@ impl EndpointState {
             facts: ArcSwapOption::empty(),
             last_error: ArcSwapOption::empty(),
         }
+    }
+
+    /// Its URL as answers and pages show it.
+    #[must_use]
+    pub fn base(&self) -> String {
+        let scheme = if self.config.url.tls { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority, self.config.url.path)
     }
 
     /// Exchanges on it now, over all shards.
@@ -176,9 +184,10 @@ mod tests {
     fn slots_are_exact_under_threads() {
         let endpoint = Arc::new(EndpointState::new(config::Endpoint {
             name: "a".into(),
-            url: config::Url { host: "::1".into(), port: 8080, path: String::new() },
+            url: config::Url { tls: false, host: "::1".into(), port: 8080, path: String::new() },
             kind: config::Kind::Openai,
             api_key: None,
+            ca: None,
             weight: 1,
             slots: 3,
         }));

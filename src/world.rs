@@ -12,7 +12,10 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::guard::Guard;
 use crate::health::Thresholds;
+use crate::limit::Limiter;
+use crate::limit::key::Keyring;
 use crate::net::handoff::Door;
+use crate::net::tls::{Acceptor, Connector};
 use crate::registry::EndpointState;
 use crate::telemetry::log::Log;
 use crate::telemetry::metric::{ShardMetrics, Slots};
@@ -27,6 +30,10 @@ pub struct World {
     pub slots: Slots,
     /// What is scanned, by profile.
     pub guard: Guard,
+    /// Rates and counts of clients.
+    pub limiter: Limiter,
+    /// Who may call.
+    pub keyring: Keyring,
     /// Per shard.
     pub shards: Vec<ShardShared>,
     /// Lines for people.
@@ -37,8 +44,16 @@ pub struct World {
     pub started: SystemTime,
     /// Data listeners as bound.
     pub listening: Vec<SocketAddr>,
+    /// TLS listeners as bound.
+    pub listening_tls: Vec<SocketAddr>,
+    /// Where plain listeners send clients, if they do: a port.
+    pub redirect_port: Option<u16>,
     /// The admin listener as bound.
     pub admin: SocketAddr,
+    /// Makes sessions for the TLS listeners.
+    pub tls: Option<Acceptor>,
+    /// Makes sessions for endpoints, by their index; `None`: plain.
+    pub connectors: Vec<Option<Connector>>,
     catalog: ArcSwap<Catalog>,
     generation: AtomicU64,
     exchanges: CachePadded<AtomicUsize>,
@@ -56,27 +71,53 @@ pub struct ShardShared {
     pub driver: std::sync::OnceLock<&'static str>,
 }
 
+/// What was made of the configuration, with files read.
+pub struct Made {
+    /// What is scanned.
+    pub guard: Guard,
+    /// Makes sessions for the TLS listeners.
+    pub tls: Option<Acceptor>,
+    /// Makes sessions for endpoints, by their index.
+    pub connectors: Vec<Option<Connector>>,
+    /// Random; under it callers' keys are known.
+    pub process_key: [u8; 32],
+}
+
+/// Addresses that are taken.
+pub struct Bound {
+    /// Plain data listeners.
+    pub listening: Vec<SocketAddr>,
+    /// TLS listeners.
+    pub listening_tls: Vec<SocketAddr>,
+    /// The admin listener.
+    pub admin: SocketAddr,
+}
+
 impl World {
     /// A world of `shards` shards that has not begun to serve.
     #[must_use]
-    pub fn new(
-        config: Config,
-        guard: Guard,
-        shards: usize,
-        listening: Vec<SocketAddr>,
-        admin: SocketAddr,
-    ) -> Self {
+    pub fn new(config: Config, made: Made, shards: usize, bound: Bound) -> Self {
+        let (Made { guard, tls, connectors, process_key }, Bound { listening, listening_tls, admin }) =
+            (made, bound);
+        let redirect_port = config
+            .server
+            .tls
+            .as_ref()
+            .filter(|tls| tls.redirect_http)
+            .and_then(|tls| tls.redirect_port.or_else(|| listening_tls.first().map(SocketAddr::port)));
         let registry: Vec<_> =
             config.endpoints.iter().map(|e| Arc::new(EndpointState::new(e.clone()))).collect();
         let slots = Slots::default();
         let catalog = Catalog::build(&config, &registry, &slots, &Catalog::default());
         let shared = || ShardShared {
-            metrics: ShardMetrics::new(registry.len()),
+            metrics: ShardMetrics::new(registry.len(), config.limits.zones.len()),
             door: Door::default(),
             driver: std::sync::OnceLock::new(),
         };
         Self {
             shards: (0..shards).map(|_| shared()).collect(),
+            limiter: Limiter::new(&config.limits),
+            keyring: Keyring::new(&config.keys, process_key),
             log: Log::new(config.log.level, &config.log.access),
             config,
             registry,
@@ -85,7 +126,11 @@ impl World {
             draining: AtomicBool::new(false),
             started: SystemTime::now(),
             listening,
+            listening_tls,
+            redirect_port,
             admin,
+            tls,
+            connectors,
             catalog: ArcSwap::from_pointee(catalog),
             generation: AtomicU64::new(1),
             exchanges: CachePadded::default(),
@@ -112,6 +157,27 @@ impl World {
         let catalog = Catalog::build(&self.config, &self.registry, &self.slots, &self.catalog.load());
         self.catalog.store(Arc::new(catalog));
         self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Makes sessions for `endpoint`; `None`: it is asked plainly.
+    #[must_use]
+    pub fn connector(&self, endpoint: &EndpointState) -> Option<&Connector> {
+        let at = self.registry.iter().position(|one| one.config.name == endpoint.config.name)?;
+        self.connectors.get(at)?.as_ref()
+    }
+
+    /// Reads the certificates of the TLS listeners again; connections go on with what they began with.
+    ///
+    /// # Errors
+    /// What is wrong with the files: nothing has changed then.
+    pub fn reload_certificates(&self) -> Result<(), String> {
+        let (Some(acceptor), Some(tls)) = (&self.tls, &self.config.server.tls) else {
+            return Err("there is no [server.tls]; other settings need a restart in this version".to_owned());
+        };
+        acceptor.reload(tls).map_err(|unfit| {
+            let lines = unfit.into_iter().map(|unfit| format!("{}: {}", unfit.path, unfit.message));
+            lines.collect::<Vec<_>>().join("; ")
+        })
     }
 
     /// Thresholds of health marks.

@@ -8,9 +8,11 @@
 pub mod answer;
 pub mod body_view;
 pub mod chunked;
+pub mod coding;
 pub mod config;
 pub mod cut;
 pub mod guard;
+pub mod h2_guard;
 pub mod http1_body;
 pub mod http1_request;
 pub mod http1_response;
@@ -27,12 +29,14 @@ pub mod value;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 16] = [
     ("answer", answer::target),
     ("body_view", body_view::target),
     ("chunked", chunked::target),
+    ("coding", coding::target),
     ("config", config::target),
     ("guard", guard::target),
+    ("h2_guard", h2_guard::target),
     ("http1_body", http1_body::target),
     ("http1_request", http1_request::target),
     ("http1_response", http1_response::target),

@@ -75,6 +75,10 @@ pub struct View {
     pub wants_base64: bool,
     /// The request's own deadline in seconds.
     pub timeout_s: Option<f64>,
+    /// Messages of a chat.
+    pub messages: usize,
+    /// Tokens of output that the request allows.
+    pub output_max: Option<u64>,
     task: Task,
     model_value: Span,
     max_completion_tokens: Option<json::Member>,
@@ -258,6 +262,8 @@ impl<'a> Reader<'a> {
             wants_usage: false,
             wants_base64: false,
             timeout_s: None,
+            messages: 0,
+            output_max: None,
             task,
             model_value: Span::default(),
             max_completion_tokens: None,
@@ -319,8 +325,19 @@ impl<'a> Reader<'a> {
             "max_tokens" if matches!(value, Node::Static(StaticNode::Null)) => {
                 self.view.null_max_tokens = self.member(key).map(|member| member.value);
             }
-            "max_tokens" => self.view.has_max_tokens = true,
-            "max_completion_tokens" => self.view.max_completion_tokens = self.member(key),
+            "max_tokens" => {
+                self.view.has_max_tokens = true;
+                self.view.output_max = count(value);
+            }
+            "max_completion_tokens" => {
+                self.view.max_completion_tokens = self.member(key);
+                self.view.output_max = count(value).or(self.view.output_max);
+            }
+            "max_output_tokens" => self.view.output_max = count(value),
+            "options" if self.task.dialect() == super::Dialect::Ollama => {
+                let predicted = member_of(value, inside, "num_predict").and_then(count);
+                self.view.output_max = predicted.or(self.view.output_max);
+            }
             "encoding_format" => self.view.wants_base64 = matches!(value, Node::String("base64")),
             "timeout" if self.task.dialect() == super::Dialect::Openai => {
                 self.view.timeout_s = number(value);
@@ -357,7 +374,10 @@ impl<'a> Reader<'a> {
         }
         self.input = true;
         match (wanted, value) {
-            ("messages", Node::Array { len, .. }) if *len > 0 => Ok(()),
+            ("messages", Node::Array { len, .. }) if *len > 0 => {
+                self.view.messages = *len;
+                Ok(())
+            }
             ("messages", Node::Array { .. }) => Err(BodyError::Field("messages", "must not be empty")),
             ("messages", _) => Err(BodyError::Field("messages", "must be an array")),
             ("prompt", Node::String(_) | Node::Array { .. }) => Ok(()),
@@ -408,22 +428,34 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether the object `options`, whose members are at the start of `inside`, says `include_usage: true`; the last
-/// of several counts, as for most readers.
+/// Whether the object `options`, whose members are at the start of `inside`, says `include_usage: true`.
 fn wants_usage(options: &Node<'_>, inside: &[Node<'_>]) -> bool {
-    let Node::Object { len, .. } = options else { return false };
-    let (mut at, mut wants) = (0, false);
+    matches!(member_of(options, inside, "include_usage"), Some(Node::Static(StaticNode::Bool(true))))
+}
+
+/// The member `name` of `object`, whose members are at the start of `inside`; the last of several, as for most readers.
+fn member_of<'a, 'n>(object: &Node<'_>, inside: &'a [Node<'n>], name: &str) -> Option<&'a Node<'n>> {
+    let Node::Object { len, .. } = object else { return None };
+    let (mut at, mut found) = (0, None);
     for _ in 0..*len {
-        let (Some(key), Some(value)) = (inside.get(at), inside.get(at + 1)) else { return false };
-        if matches!(key, Node::String("include_usage")) {
-            wants = matches!(value, Node::Static(StaticNode::Bool(true)));
+        let (key, value) = (inside.get(at)?, inside.get(at + 1)?);
+        if matches!(key, Node::String(key) if *key == name) {
+            found = Some(value);
         }
         at += 2 + match value {
             Node::Object { count, .. } | Node::Array { count, .. } => *count,
             _ => 0,
         };
     }
-    wants
+    found
+}
+
+fn count(value: &Node<'_>) -> Option<u64> {
+    match value {
+        Node::Static(StaticNode::U64(count)) => Some(*count),
+        Node::Static(StaticNode::I64(count)) => u64::try_from(*count).ok(),
+        _ => None,
+    }
 }
 
 fn number(value: &Node<'_>) -> Option<f64> {

@@ -20,6 +20,14 @@ pub enum Kind {
     Forbidden,
     UnknownModel,
     ModelNotServed,
+    /// The caller may not use the model.
+    ModelForbidden,
+    /// No key, or a wrong one.
+    Unauthorized,
+    /// A rate or a quota is used up.
+    RateLimited,
+    /// The coding of the body is broken.
+    Coding,
     TooManyRequests,
     BufferFull,
     NothingHealthy,
@@ -64,6 +72,8 @@ pub struct Failure {
     pub upstream: Option<Box<(Option<String>, Option<String>)>>,
     /// Seconds after which another try makes sense.
     pub retry_after_s: Option<u32>,
+    /// The same, where it is known better.
+    pub retry_after_ms: Option<u64>,
     /// For us.
     pub retry: Retry,
     /// Methods for `Allow`.
@@ -85,6 +95,10 @@ impl Kind {
             Self::UnknownModel | Self::ModelNotServed => {
                 (404, "invalid_request_error", Some("model_not_found"))
             }
+            Self::ModelForbidden => (403, "permission_error", Some("model_not_allowed")),
+            Self::Unauthorized => (401, "auth_error", Some("invalid_api_key")),
+            Self::RateLimited => (429, "rate_limit_error", Some("rate_limit_exceeded")),
+            Self::Coding => (400, "invalid_request_error", Some("invalid_encoding")),
             Self::TooManyRequests => (503, "api_error", Some("overloaded")),
             Self::BufferFull => (503, "api_error", Some("overloaded")),
             Self::NothingHealthy => (503, "api_error", Some("no_healthy_backends")),
@@ -117,6 +131,7 @@ impl Failure {
             param: None,
             upstream: None,
             retry_after_s: None,
+            retry_after_ms: None,
             retry,
             allow: None,
             scanners: None,
@@ -134,6 +149,14 @@ impl Failure {
     #[must_use]
     pub fn after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// With a `Retry-After` of whole seconds, and what OpenAI's clients look for before it.
+    #[must_use]
+    pub fn after_ms(mut self, ms: u64) -> Self {
+        self.retry_after_s = Some(u32::try_from(ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1));
+        self.retry_after_ms = Some(ms);
         self
     }
 
@@ -193,7 +216,7 @@ impl Failure {
     /// Whether SDKs should be told not to try again.
     #[must_use]
     pub fn final_for_client(&self) -> bool {
-        matches!(self.status, 400 | 404 | 405 | 411 | 413 | 414 | 415 | 417 | 431 | 501 | 505)
+        matches!(self.status, 400 | 401 | 403 | 404 | 405 | 411 | 413 | 414 | 415 | 417 | 431 | 501 | 505)
     }
 
     /// The JSON body in a dialect.
@@ -209,6 +232,7 @@ impl Failure {
             }
             Dialect::Anthropic => {
                 let kind = match self.status {
+                    401 => "authentication_error",
                     529 | 503 => "overloaded_error",
                     404 => "not_found_error",
                     413 => "request_too_large",

@@ -5,13 +5,16 @@ use serde_json::{Value, json};
 use crate::catalog::{Catalog, Deployment, Registry};
 use crate::config::normalized;
 
+/// Whether the caller may use a model: others are not shown to it.
+pub type May<'a> = &'a dyn Fn(&str) -> bool;
+
 /// `GET /v1/models`.
 #[must_use]
-pub fn list(catalog: &Catalog, created: u64) -> Value {
+pub fn list(catalog: &Catalog, created: u64, may: May<'_>) -> Value {
     let data: Vec<_> = catalog
         .listed
         .iter()
-        .filter(|model| !model.candidates.is_empty())
+        .filter(|model| !model.candidates.is_empty() && may(&model.name))
         .map(|model| entry(&model.name, created))
         .collect();
     json!({"object": "list", "data": data})
@@ -25,15 +28,16 @@ pub fn entry(name: &str, created: u64) -> Value {
 
 /// `GET /model/info`: LiteLLM's shape, one entry a deployment and endpoint, without secrets.
 #[must_use]
-pub fn info(catalog: &Catalog, registry: &Registry) -> Value {
+pub fn info(catalog: &Catalog, registry: &Registry, may: May<'_>) -> Value {
     let data: Vec<_> = pairs(catalog)
+        .filter(|(model, _)| may(&model.name))
         .map(|(model, candidate)| {
             let endpoint = &registry[candidate.endpoint];
             json!({
                 "model_name": model.name,
                 "litellm_params": {
                     "model": format!("{}/{}", provider(endpoint.config.kind), candidate.upstream_model),
-                    "api_base": format!("http://{}{}", endpoint.authority, endpoint.config.url.path),
+                    "api_base": endpoint.base(),
                 },
                 "model_info": {
                     "id": candidate.id,
@@ -48,10 +52,11 @@ pub fn info(catalog: &Catalog, registry: &Registry) -> Value {
 
 /// `GET /model_group/info`.
 #[must_use]
-pub fn group_info(catalog: &Catalog, registry: &Registry) -> Value {
+pub fn group_info(catalog: &Catalog, registry: &Registry, may: May<'_>) -> Value {
     let data: Vec<_> = catalog
         .listed
         .iter()
+        .filter(|model| may(&model.name))
         .map(|model| {
             let mut providers: Vec<_> = model
                 .candidates
@@ -74,7 +79,7 @@ pub fn health(catalog: &Catalog, registry: &Registry) -> Value {
         let endpoint = &registry[candidate.endpoint];
         let mut entry = json!({
             "model": model.name,
-            "api_base": format!("http://{}{}", endpoint.authority, endpoint.config.url.path),
+            "api_base": endpoint.base(),
             "model_id": candidate.id,
         });
         if endpoint.health().is_up() && !endpoint.disabled() {
@@ -97,10 +102,10 @@ pub fn health(catalog: &Catalog, registry: &Registry) -> Value {
 
 /// `GET /api/tags`: what the endpoints have, under the names that can be asked for.
 #[must_use]
-pub fn tags(catalog: &Catalog, registry: &Registry) -> Value {
+pub fn tags(catalog: &Catalog, registry: &Registry, may: May<'_>) -> Value {
     let mut models: Vec<Value> = Vec::new();
     let mut seen: Vec<String> = Vec::new();
-    for (model, candidate) in pairs(catalog) {
+    for (model, candidate) in pairs(catalog).filter(|(model, _)| may(&model.name)) {
         let name = model.name.strip_prefix("ollama/").unwrap_or(&model.name);
         let facts = registry[candidate.endpoint].facts();
         let known = facts.as_ref().and_then(|facts| {

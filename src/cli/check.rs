@@ -6,16 +6,14 @@ use std::process::ExitCode;
 use super::{BAD_USAGE, complain, say};
 use crate::boot;
 use crate::config;
-use crate::guard::Guard;
-use crate::net::clock;
 
 /// Exit code 0 or 2.
 #[must_use]
 pub fn run(file: &Path) -> ExitCode {
     match config::load(file) {
         Ok(config) => {
-            if let Err(unfit) = Guard::new(&config.guard, clock::now_ns) {
-                complain(&boot::unfit(unfit).to_string());
+            if let Err(unfit) = boot::make(&config) {
+                complain(&unfit.to_string());
                 return ExitCode::from(BAD_USAGE);
             }
             say(&format!("{}: ok", file.display()));

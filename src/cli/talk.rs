@@ -1,44 +1,65 @@
 //! `corelane status`, `drain`, `reload`: one request to the admin address of a running gateway.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::{FAILED, complain, say};
+use super::{BAD_USAGE, FAILED, complain, say};
+use crate::config::{self, Secret, Server};
 
 /// Which gateway.
 #[derive(Debug, Args)]
 pub struct Admin {
-    /// Its admin address.
-    #[arg(long, default_value = "127.0.0.1:8001")]
-    admin: SocketAddr,
+    /// Its admin address; else that of the configuration, else 127.0.0.1:8001.
+    #[arg(long)]
+    admin: Option<SocketAddr>,
+    /// Its configuration: says the address and the token.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
-/// Asks and prints the answer; exit code 1 if it is not a success.
+/// Asks and prints the answer; exit code 1 if it is not a success, 2 for a configuration that is none.
 #[must_use]
 pub fn run(admin: &Admin, method: &str, path: &str) -> ExitCode {
-    match ask(admin.admin, method, path) {
+    let server = match admin.config.as_deref().map(config::load).transpose() {
+        Ok(config) => config.map(|config| config.server),
+        Err(problems) => {
+            complain(&problems.to_string());
+            return ExitCode::from(BAD_USAGE);
+        }
+    };
+    let known = server.as_ref().map(|server| server.admin_listen);
+    let mut address = admin.admin.or(known).unwrap_or(Server::default().admin_listen);
+    if address.ip().is_unspecified() {
+        let here: IpAddr =
+            if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        address.set_ip(here);
+    }
+    let token = server.and_then(|server| server.admin_token);
+    match ask(address, method, path, token.as_ref().map(Secret::expose)) {
         Ok((status, body)) => {
             say(body.trim_end());
             if (200..300).contains(&status) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
         Err(error) => {
-            complain(&format!("no gateway answers on {}: {error}", admin.admin));
+            complain(&format!("no gateway answers on {address}: {error}"));
             ExitCode::from(FAILED)
         }
     }
 }
 
-fn ask(admin: SocketAddr, method: &str, path: &str) -> std::io::Result<(u16, String)> {
+fn ask(admin: SocketAddr, method: &str, path: &str, token: Option<&str>) -> std::io::Result<(u16, String)> {
     let timeout = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&admin, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
+    let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nhost: {admin}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: {admin}\r\n{token}content-length: 0\r\nconnection: close\r\n\r\n"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

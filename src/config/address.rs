@@ -21,17 +21,15 @@ const fn mistake<T>(message: &'static str, hint: &'static str) -> Result<T, Mist
 }
 
 impl Url {
-    /// Reads `http://host[:port][/path]`; slashes and `/v1` at the end of the path are dropped.
+    /// Reads `http[s]://host[:port][/path]`; slashes and `/v1` at the end of the path are dropped.
     pub(super) fn parse(text: &str) -> Result<Self, Mistake> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return mistake("the URL has no scheme", r#"write it as "http://host:port""#);
         };
-        if scheme.eq_ignore_ascii_case("https") {
-            let hint = "use http://, over a trusted network or a local TLS proxy";
-            return mistake("TLS to endpoints is not available in this version", hint);
-        }
-        if !scheme.eq_ignore_ascii_case("http") {
-            return mistake("the URL's scheme is not http", r#"write it as "http://host:port""#);
+        let tls = scheme.eq_ignore_ascii_case("https");
+        if !tls && !scheme.eq_ignore_ascii_case("http") {
+            let hint = r#"write it as "http://host:port" or "https://host""#;
+            return mistake("the URL's scheme is neither http nor https", hint);
         }
         if rest.contains('#') {
             return mistake("the URL has a fragment", "remove what begins with `#`");
@@ -44,11 +42,39 @@ impl Url {
             return mistake("the URL holds a user or password", "put the key into `api_key`");
         }
         let (host, port) = parse_authority(authority)?;
-        Ok(Self { host, port, path: parse_path(path)? })
+        let port = port.unwrap_or(default_port(tls));
+        Ok(Self { tls, host, port, path: parse_path(path)? })
     }
 }
 
-fn parse_authority(authority: &str) -> Result<(String, u16), Mistake> {
+const fn default_port(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
+}
+
+/// Reads an origin as browsers write it (RFC 6454 section 6.2): lower case, without the scheme's own port.
+pub(super) fn parse_origin(text: &str) -> Result<String, Mistake> {
+    let hint = r#"scheme://host[:port], e.g. "https://chat.example"; "*" is every one"#;
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return mistake("this is no origin", hint);
+    };
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    if !scheme.starts_with(|first: char| first.is_ascii_alphabetic()) || !scheme.bytes().all(inside) {
+        return mistake("the origin's scheme is not valid", hint);
+    }
+    if rest.contains(['/', '?', '#', '@']) {
+        return mistake("an origin ends behind its host and port", hint);
+    }
+    let (host, port) = parse_authority(rest)?;
+    let (scheme, host) = (scheme.to_ascii_lowercase(), host.to_ascii_lowercase());
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let usual = matches!((scheme.as_str(), port), (_, None) | ("http", Some(80)) | ("https", Some(443)));
+    Ok(match port.filter(|_| !usual) {
+        None => format!("{scheme}://{host}"),
+        Some(port) => format!("{scheme}://{host}:{port}"),
+    })
+}
+
+fn parse_authority(authority: &str) -> Result<(String, Option<u16>), Mistake> {
     let (host, rest) = match authority.strip_prefix('[') {
         Some(inside) => {
             let Some((host, rest)) = inside.split_once(']') else {
@@ -71,14 +97,14 @@ fn parse_authority(authority: &str) -> Result<(String, u16), Mistake> {
     Ok((host.to_owned(), parse_port(rest)?))
 }
 
-/// Reads `:8000`; nothing is port 80.
-fn parse_port(text: &str) -> Result<u16, Mistake> {
+/// Reads `:8000`; nothing is `None`.
+fn parse_port(text: &str) -> Result<Option<u16>, Mistake> {
     if text.is_empty() {
-        return Ok(80);
+        return Ok(None);
     }
     let digits = text.strip_prefix(':').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     match digits.and_then(|digits| digits.parse().ok()) {
-        Some(port) if port > 0 => Ok(port),
+        Some(port) if port > 0 => Ok(Some(port)),
         _ => mistake("the URL's port is not valid", "a number from 1 to 65535"),
     }
 }
@@ -114,11 +140,12 @@ fn parse_path(path: &str) -> Result<String, Mistake> {
 }
 
 impl fmt::Display for Url {
-    /// `http://host:port/path`, the port always, an IPv6 host in brackets.
+    /// `http://host:port/path`, or `https`; the port always, an IPv6 host in brackets.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
         match self.host.contains(':') {
-            true => write!(out, "http://[{}]:{}{}", self.host, self.port, self.path),
-            false => write!(out, "http://{}:{}{}", self.host, self.port, self.path),
+            true => write!(out, "{scheme}://[{}]:{}{}", self.host, self.port, self.path),
+            false => write!(out, "{scheme}://{}:{}{}", self.host, self.port, self.path),
         }
     }
 }
@@ -211,10 +238,14 @@ mod tests {
             ("http://h:80/openai/v1/", "h", 80, "/openai", "http://h:80/openai"),
             ("http://h:80/a/b%20c//", "h", 80, "/a/b%20c", "http://h:80/a/b%20c"),
             ("http://h/xv1", "h", 80, "/xv1", "http://h:80/xv1"),
+            ("https://api.example/v1", "api.example", 443, "", "https://api.example:443"),
+            ("HTTPS://[::1]/x", "::1", 443, "/x", "https://[::1]:443/x"),
+            ("https://h:80", "h", 80, "", "https://h:80"),
         ];
         for (text, host, port, path, shown) in cases {
             let url = Url::parse(text).unwrap();
-            assert_eq!(url, Url { host: host.to_owned(), port, path: path.to_owned() }, "{text}");
+            let tls = shown.starts_with("https");
+            assert_eq!(url, Url { tls, host: host.to_owned(), port, path: path.to_owned() }, "{text}");
             assert_eq!(url.to_string(), shown);
             assert_eq!(Url::parse(shown).unwrap(), url);
         }
@@ -224,8 +255,10 @@ mod tests {
     fn bad_urls_say_what_is_wrong() {
         let cases = [
             ("192.168.1.2:11434", "no scheme"),
-            ("https://api.openai.com", "TLS to endpoints is not available in this version"),
-            ("unix://x", "scheme is not http"),
+            ("https:api.example", "no scheme"),
+            ("https://", "host is missing"),
+            ("httpss://h", "scheme is neither http nor https"),
+            ("unix://x", "scheme is neither http nor https"),
             ("http://", "host is missing"),
             ("http://:80", "host is missing"),
             ("http:///v1", "host is missing"),
@@ -257,6 +290,41 @@ mod tests {
         }
         assert!(!is_host(&format!("{}.b", "a".repeat(64))));
         assert!(!is_host(&["abc"; 64].join(".")));
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_do() {
+        for (text, origin) in [
+            ("https://chat.example", "https://chat.example"),
+            ("HTTPS://Chat.Example:443", "https://chat.example"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("http://a:80", "http://a"),
+            ("https://a:80", "https://a:80"),
+            ("http://[::1]:80", "http://[::1]"),
+            ("app://obsidian.md", "app://obsidian.md"),
+            ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+        ] {
+            assert_eq!(parse_origin(text).unwrap(), origin);
+            assert_eq!(parse_origin(origin).unwrap(), origin);
+        }
+        for (text, part) in [
+            ("", "no origin"),
+            ("null", "no origin"),
+            ("chat.example", "no origin"),
+            ("://h", "scheme"),
+            ("1a://h", "scheme"),
+            ("ht tp://h", "scheme"),
+            ("https://", "host"),
+            ("https://*.example", "host"),
+            ("https://h/", "ends behind"),
+            ("https://h?x", "ends behind"),
+            ("https://u@h", "ends behind"),
+            ("https://h:99999", "port"),
+            ("https://h\r\nx: y", "not valid"),
+        ] {
+            let message = parse_origin(text).unwrap_err().message;
+            assert!(message.contains(part), "{text}: {message}");
+        }
     }
 
     #[test]

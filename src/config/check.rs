@@ -5,13 +5,17 @@
 //! a section that this version does not build (`unavailable`).
 //! Cost: some milliseconds at start and at a reload, never on a request's way.
 
+mod cors;
 mod endpoints;
 pub(super) mod guard;
+mod keys;
+mod limits;
 mod models;
 mod policy;
 mod server;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod unavailable;
 
 use std::fs::File;
@@ -87,6 +91,8 @@ fn read_file(root: &mut Table<'_>) -> Config {
     let endpoints = endpoints::read(root);
     let guard = guard::read(root);
     let models = read_models(root, &endpoints, balance.strategy, &guard);
+    let keys = keys::read(root, &models, &guard);
+    let limits = root.section("limits", |table| limits::read(table, !keys.is_empty()));
     let config = Config {
         server,
         endpoints,
@@ -96,6 +102,8 @@ fn read_file(root: &mut Table<'_>) -> Config {
         timeouts: root.section("timeouts", policy::read_timeouts),
         retry: root.section("retry", policy::read_retry),
         guard,
+        limits,
+        keys,
         log: root.section("log", policy::read_log),
         metrics: root.section("metrics", policy::read_metrics),
     };

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::check::guard::absent;
+use super::edge::{Cors, Limits, Tls};
 use super::{
     Access, Balance, Bytes, Config, Driver, Endpoint, Health, Kind, Level, Log, Metrics, Model, Price, Retry,
     Server, Strategy, Timeouts, Url,
@@ -11,9 +12,15 @@ use super::{
 
 /// The configuration without a file: one Ollama on this host, every model it has; nobody else may connect.
 pub fn builtin() -> Config {
-    let url = Url { host: "127.0.0.1".to_owned(), port: 11434, path: String::new() };
-    let endpoint =
-        Endpoint { name: "ollama".to_owned(), url, kind: Kind::Ollama, api_key: None, weight: 1, slots: 0 };
+    let endpoint = Endpoint {
+        name: "ollama".to_owned(),
+        url: Url { tls: false, host: "127.0.0.1".to_owned(), port: 11434, path: String::new() },
+        kind: Kind::Ollama,
+        api_key: None,
+        ca: None,
+        weight: 1,
+        slots: 0,
+    };
     let balance = Balance::default();
     Config {
         server: Server { listen: vec![address(Ipv4Addr::LOCALHOST, 8000)], ..Server::default() },
@@ -24,6 +31,8 @@ pub fn builtin() -> Config {
         timeouts: Timeouts::default(),
         retry: Retry::default(),
         guard: absent(),
+        limits: Limits::default(),
+        keys: Vec::new(),
         log: Log::default(),
         metrics: Metrics::default(),
     }
@@ -69,6 +78,51 @@ impl Default for Server {
             drain_timeout: Duration::from_secs(30),
             trusted_proxies: Vec::new(),
             headers: Vec::new(),
+            tls: None,
+            cors: Cors::default(),
+            gzip: false,
+            gzip_bytes_min: Bytes(1 << 10),
+            messages_max: 2048,
+            admin_token: None,
+        }
+    }
+}
+
+/// The TLS listener where `[server.tls]` names none.
+pub(super) const fn tls_listen() -> SocketAddr {
+    address(Ipv4Addr::UNSPECIFIED, 8443)
+}
+
+/// What `[server.tls]` need not say. Its certificates have no default.
+pub(super) fn tls() -> Tls {
+    Tls {
+        listen: vec![tls_listen()],
+        certificates: Vec::new(),
+        redirect_http: false,
+        redirect_status: 308,
+        redirect_port: None,
+        client_ca: None,
+        tls12: true,
+        http2: true,
+        handshake_timeout: Duration::from_secs(10),
+        handshakes_max: 256,
+    }
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        Self { origins: vec!["*".to_owned()], credentials: false, max_age: Duration::from_secs(24 * 60 * 60) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            concurrent_per_client: 0,
+            reject_status: 429,
+            ipv6_prefix: 64,
+            entries_max: 65_536,
+            zones: Vec::new(),
         }
     }
 }

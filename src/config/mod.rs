@@ -8,7 +8,9 @@
 mod address;
 pub mod check;
 mod defaults;
+pub mod edge;
 pub mod guard;
+mod moment;
 mod problem;
 mod reader;
 mod render;
@@ -45,6 +47,10 @@ pub struct Config {
     pub retry: Retry,
     /// What is scanned.
     pub guard: guard::Guard,
+    /// Rates and counts of clients.
+    pub limits: edge::Limits,
+    /// Who may call; empty: everyone.
+    pub keys: Vec<edge::Key>,
     /// What is logged, and where to.
     pub log: Log,
     /// What `/metrics` shows.
@@ -94,6 +100,19 @@ pub struct Server {
     pub trusted_proxies: Vec<Cidr>,
     /// Headers added to every answer.
     pub headers: Vec<(String, String)>,
+    /// `None`: no TLS.
+    pub tls: Option<edge::Tls>,
+    /// Which pages of browsers may call.
+    pub cors: edge::Cors,
+    /// Whether whole JSON answers are compressed for clients that ask for it.
+    pub gzip: bool,
+    /// Smallest such answer, in bytes.
+    pub gzip_bytes_min: Bytes,
+    /// Most messages of a chat; more is 400.
+    pub messages_max: usize,
+    /// What the admin listener asks for, as a bearer token. `None`: nothing; then it changes nothing for callers
+    /// that are not on this machine.
+    pub admin_token: Option<Secret>,
 }
 
 /// The kernel interface of the shards.
@@ -128,6 +147,8 @@ pub struct Endpoint {
     pub kind: Kind,
     /// Sent upstream as `Authorization: Bearer`; `None`: no such header.
     pub api_key: Option<Secret>,
+    /// Authorities of an `https` endpoint, PEM; `None`: the system's.
+    pub ca: Option<PathBuf>,
     /// Share under the `weighted` strategy, 1 to 1000.
     pub weight: u32,
     /// Exchanges in flight at most, over all shards; 0: no cap.
@@ -137,9 +158,11 @@ pub struct Endpoint {
 /// `http://host[:port][/path]`, parsed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Url {
+    /// `https`, else `http`.
+    pub tls: bool,
     /// Host as written, without brackets.
     pub host: String,
-    /// Port, 80 by default.
+    /// Port; by default 80, of `https` 443.
     pub port: u16,
     /// Prefix of every path, e.g. `/openai`; `/v1` at the end is dropped, since paths carry it.
     pub path: String,

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
+use toml::value::Datetime;
 
 use super::problem::{Problem, choices, quote};
 use super::units::{self, Bytes};
@@ -146,7 +147,8 @@ impl<'a> Table<'a> {
     pub(super) fn sections<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Self) -> T) -> Vec<T> {
         let Some(value) = self.take(key) else { return Vec::new() };
         if value.value.is_table() {
-            value.wrong("expected an array of tables, found a table", format!("write [[{key}]]"));
+            let hint = format!("write [[{}]]", value.place.path);
+            value.wrong("expected an array of tables, found a table", hint);
             return Vec::new();
         }
         let items = value.items().unwrap_or_default();
@@ -274,6 +276,22 @@ impl<'a> Value<'a> {
             return None;
         }
         Some(time)
+    }
+
+    /// A date and time, of TOML or in a string.
+    pub(super) fn datetime(&self) -> Option<Datetime> {
+        let hint = "e.g. 2030-12-31T23:59:59Z";
+        match self.value {
+            DeValue::Datetime(time) => Some(*time),
+            DeValue::String(text) => match text.parse() {
+                Ok(time) => Some(time),
+                Err(_) => {
+                    self.wrong(format!("{} is no date and time", quote(text)), hint);
+                    None
+                }
+            },
+            _ => self.expected("a date and time", hint),
+        }
     }
 
     /// A size from `min` to `max`, with a unit or as a plain number of bytes.

@@ -1,15 +1,17 @@
 //! The effective configuration, written as the file would say it: defaults filled in, secrets masked.
 //!
-//! Invariant: `parse(effective(config))` gives `config` again if no endpoint has a secret. A masked secret is refused
-//! by `parse`, so that it is never sent in place of the real one.
+//! Invariant: `parse(effective(config))` gives `config` again if it holds no secret. A masked secret is refused by
+//! `parse`, so that it is never sent, or asked for, in place of the real one. The SHA-256 of a key is shown: it is
+//! what the file has in place of the secret.
 
+pub(super) mod edge;
 pub(super) mod guard;
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use super::guard::Guard;
-use super::{Access, Config, Driver, Endpoint, Health, Kind, Level, Model, Server, Strategy, units};
+use super::{Access, Config, Driver, Endpoint, Health, Kind, Level, Model, Secret, Server, Strategy, units};
 
 /// Words of `server.driver`.
 pub(super) const DRIVERS: [(&str, Driver); 3] =
@@ -45,6 +47,8 @@ pub fn effective(config: &Config) -> String {
     page.plain("on_timeout", config.retry.on_timeout);
     page.time("backoff", config.retry.backoff);
     guard::write(&mut page, &config.guard);
+    edge::write_limits(&mut page, &config.limits);
+    config.keys.iter().for_each(|key| edge::write_key(&mut page, key, &config.guard));
     page.header("[log]");
     page.word("level", &LEVELS, config.log.level);
     match &config.log.access {
@@ -86,10 +90,21 @@ fn write_server(page: &mut Page, server: &Server) {
     page.time("write_timeout", server.write_timeout);
     page.time("drain_timeout", server.drain_timeout);
     page.plain("trusted_proxies", list(server.trusted_proxies.iter()));
+    page.plain("gzip", server.gzip);
+    page.text("gzip_bytes_min", server.gzip_bytes_min);
+    page.plain("messages_max", server.messages_max);
+    page.text("admin_token", masked(server.admin_token.as_ref()));
     if !server.headers.is_empty() {
         page.header("[server.headers]");
         server.headers.iter().for_each(|(name, value)| page.text(&quoted(name), value));
     }
+    server.tls.iter().for_each(|tls| edge::write_tls(page, tls));
+    edge::write_cors(page, &server.cors);
+}
+
+/// The masked form, empty if there is none.
+fn masked(secret: Option<&Secret>) -> String {
+    secret.map(Secret::masked).unwrap_or_default()
 }
 
 fn write_endpoint(page: &mut Page, endpoint: &Endpoint) {
@@ -97,7 +112,8 @@ fn write_endpoint(page: &mut Page, endpoint: &Endpoint) {
     page.text("name", &endpoint.name);
     page.text("url", &endpoint.url);
     page.word("kind", &KINDS, endpoint.kind);
-    page.text("api_key", endpoint.api_key.as_ref().map(|key| key.masked()).unwrap_or_default());
+    page.text("api_key", masked(endpoint.api_key.as_ref()));
+    endpoint.ca.iter().for_each(|path| page.text("ca", path.display()));
     page.plain("weight", endpoint.weight);
     page.plain("slots", endpoint.slots);
 }
@@ -170,6 +186,12 @@ impl Page {
 
     fn text(&mut self, key: &str, value: impl Display) {
         self.plain(key, quoted(value));
+    }
+
+    /// An array with an item a line; `items` are as TOML writes them.
+    fn lines(&mut self, key: &str, items: impl Iterator<Item = String>) {
+        let items: String = items.map(|item| format!("    {item},\n")).collect();
+        self.line(format_args!("{key} = [\n{items}]"));
     }
 
     fn time(&mut self, key: &str, value: Duration) {

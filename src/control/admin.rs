@@ -1,6 +1,7 @@
 //! The admin listener: metrics, status, and the few things an operator may do to a running gateway.
 //!
-//! It speaks the same strict HTTP as the data listener. Bound: [`CONNECTIONS_MAX`] connections, each with a
+//! It speaks the same strict HTTP as the data listener. With `server.admin_token` everything but `/health` asks for it;
+//! without one only this machine may change anything. No key of a caller opens anything here. Bound: [`CONNECTIONS_MAX`] connections, each with a
 //! deadline, bodies of at most [`BODY_MAX`] bytes.
 
 use std::net::{SocketAddr, TcpListener};
@@ -11,11 +12,13 @@ use serde_json::json;
 
 use super::{Control, status};
 use crate::config::Level;
-use crate::net::listener::Listener;
-use crate::net::{Client, client, task};
+use crate::limit::key;
+use crate::net::client::{self, Line};
+use crate::net::listener::{Listener, Role};
+use crate::net::task;
 use crate::shard::reply::{length, number, reason};
 use crate::telemetry::prometheus;
-use crate::wire::http1::request::HeadScan;
+use crate::wire::http1::request::{HeadScan, Name};
 use crate::wire::http1::{Framing, Limits, Method, Request};
 
 const CONNECTIONS_MAX: u64 = 256;
@@ -25,7 +28,7 @@ const PATIENCE_US: u64 = 30_000_000;
 
 /// Serves the admin address for as long as the process lives.
 pub async fn serve(control: Rc<Control>, socket: TcpListener) {
-    let Ok(listener) = Listener::new(socket) else {
+    let Ok(listener) = Listener::new(socket, Role::Plain) else {
         return control.world.log.write(Level::Error, format_args!("the admin listener does not work"));
     };
     while let Some((stream, peer)) = listener.accept(|| ()).await {
@@ -37,8 +40,8 @@ pub async fn serve(control: Rc<Control>, socket: TcpListener) {
         let buffers = Rc::clone(&control.buffers);
         task::spawn(
             &control.tasks,
-            client::run(stream, peer, timer, buffers, async move |client| {
-                connection(&here, client).await;
+            client::run(stream.into(), peer, timer, buffers, async move |line| {
+                connection(&here, line).await;
             }),
         );
     }
@@ -60,7 +63,7 @@ impl Reply {
     }
 }
 
-async fn connection(control: &Control, mut client: Client) {
+async fn connection(control: &Control, mut client: Line) {
     let peer = client.peer();
     loop {
         client.timer().set(control.clock.now_us() + PATIENCE_US);
@@ -68,7 +71,10 @@ async fn connection(control: &Control, mut client: Client) {
         let (reply, keep_alive, head_only) = match parsed {
             Ok(request) => {
                 let path = request.path.text(&buffer).to_owned();
-                let reply = answer(control, request.method, &path, peer);
+                let reply = match refusal(control, &buffer, &request, &path, peer) {
+                    Some(refusal) => refusal,
+                    None => answer(control, request.method, &path, peer),
+                };
                 (reply, request.keep_alive && request.http11, request.method == Method::Head)
             }
             Err(refused) => (refused, false, false),
@@ -80,6 +86,9 @@ async fn connection(control: &Control, mut client: Client) {
         out.extend_from_slice(b"\r\ncontent-type: ");
         out.extend_from_slice(reply.kind.as_bytes());
         out.extend_from_slice(if keep_alive { b"\r\n" } else { b"\r\nconnection: close\r\n" });
+        if reply.status == 401 {
+            out.extend_from_slice(b"www-authenticate: Bearer\r\n");
+        }
         length(&mut out, reply.body.len());
         out.extend_from_slice(b"\r\n");
         if !head_only {
@@ -97,7 +106,7 @@ async fn connection(control: &Control, mut client: Client) {
 }
 
 /// Reads one request and drops its body. `None`: nothing more will come.
-async fn read(client: &mut Client) -> Option<(Vec<u8>, Result<Request, Reply>)> {
+async fn read(client: &mut Line) -> Option<(Vec<u8>, Result<Request, Reply>)> {
     let limits = Limits::default();
     let (mut buffer, mut scan) = (Vec::new(), HeadScan::default());
     loop {
@@ -129,6 +138,32 @@ async fn read(client: &mut Client) -> Option<(Vec<u8>, Result<Request, Reply>)> 
     Some((buffer, Ok(request)))
 }
 
+/// Why the request may not be answered, if it may not.
+fn refusal(
+    control: &Control,
+    buffer: &[u8],
+    request: &Request,
+    path: &str,
+    peer: SocketAddr,
+) -> Option<Reply> {
+    let reads = matches!(request.method, Method::Get | Method::Head);
+    // Only pages of browsers send an origin, and only by mistake or malice from elsewhere.
+    if !reads && request.field(buffer, Name::Origin).is_some() {
+        return Some(Reply::error(403, "Pages of a browser may not change anything here."));
+    }
+    let Some(token) = &control.world.config.server.admin_token else {
+        let near = reads || peer.ip().to_canonical().is_loopback();
+        let text = "Without server.admin_token only this machine may change anything.";
+        return (!near).then(|| Reply::error(403, text));
+    };
+    if reads && path.starts_with("/health") {
+        return None;
+    }
+    let shown = [None, request.field(buffer, Name::Authorization), None, None];
+    let opens = key::shown(shown).is_some_and(|shown| key::opens(shown, token.expose()));
+    (!opens).then(|| Reply::error(401, "Send server.admin_token as 'Authorization: Bearer TOKEN'."))
+}
+
 fn answer(control: &Control, method: Method, path: &str, peer: SocketAddr) -> Reply {
     let world = &control.world;
     let reads = matches!(method, Method::Get | Method::Head);
@@ -147,7 +182,16 @@ fn answer(control: &Control, method: Method, path: &str, peer: SocketAddr) -> Re
             world.draining.store(true, Ordering::Release);
             Reply::json(202, &json!({"draining": true}))
         }
-        "/reload" if posts => Reply::error(501, "Reload is not available in this version."),
+        "/reload" if posts => match world.reload_certificates() {
+            Ok(()) => {
+                world.log.write(Level::Info, format_args!("certificates read again, asked for by {peer}"));
+                Reply::json(200, &json!({"reloaded": ["server.tls"]}))
+            }
+            Err(why) => {
+                world.log.write(Level::Error, format_args!("reload refused: {why}"));
+                Reply::error(400, &why)
+            }
+        },
         "/metrics" | "/metrics/" | "/status" | "/drain" | "/reload" | "/health" => {
             Reply::error(405, "Method Not Allowed")
         }

@@ -76,7 +76,7 @@ async fn ask(control: &Control, endpoint: &EndpointState) -> Result<Facts, Strin
     let (path, field) = if ollama { ("/api/tags", "models") } else { ("/v1/models", "data") };
     let path = health.path.as_deref().unwrap_or(path);
     let field = health.expect_field.as_deref().unwrap_or(field);
-    let value = get(endpoint, path).await?;
+    let value = get(control, endpoint, path).await?;
     let Some(list) = value.get(field) else { return Err(format!("{path} has no field '{field}'")) };
     let entries = list.as_array().map_or(&[][..], Vec::as_slice);
     let key = if ollama { "name" } else { "id" };
@@ -87,16 +87,17 @@ async fn ask(control: &Control, endpoint: &EndpointState) -> Result<Facts, Strin
         .collect();
     let models = named.iter().map(|(name, _)| (*name).to_owned()).collect();
     let tags = if ollama { named.iter().map(|(_, entry)| entry.to_string()).collect() } else { Vec::new() };
-    let version = if ollama { get(endpoint, "/api/version").await.ok() } else { None };
+    let version = if ollama { get(control, endpoint, "/api/version").await.ok() } else { None };
     let version = version.and_then(|value| Some(value.get("version")?.as_str()?.to_owned()));
     Ok(Facts { models, tags, version })
 }
 
-async fn get(endpoint: &EndpointState, path: &str) -> Result<Value, String> {
+async fn get(control: &Control, endpoint: &EndpointState, path: &str) -> Result<Value, String> {
     let address = endpoint.address(0).ok_or("the name has not been resolved")?;
     let path = format!("{}{path}", endpoint.config.url.path);
     let key = endpoint.config.api_key.as_ref().map(Secret::expose);
-    let target = fetch::Target { address, authority: &endpoint.authority, path: &path, key };
+    let connector = control.world.connector(endpoint);
+    let target = fetch::Target { address, connector, authority: &endpoint.authority, path: &path, key };
     let (status, body) = fetch::get(target, PROBE_BYTES_MAX).await.map_err(|error| error.to_string())?;
     if status != 200 {
         return Err(format!("{path} answered {status}"));

@@ -4,14 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::Upstream;
+use super::tls::Connector;
 use crate::wire::http1::body::Reader;
 use crate::wire::http1::{Limits, Response};
 
 /// Whom to ask.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Target<'a> {
     /// Where to connect.
     pub address: SocketAddr,
+    /// For TLS.
+    pub connector: Option<&'a Connector>,
     /// For the `Host` field.
     pub authority: &'a str,
     /// Path and query.
@@ -25,7 +28,7 @@ pub struct Target<'a> {
 /// # Errors
 /// The connection fails, or the answer is malformed, cut or too large.
 pub async fn get(target: Target<'_>, bytes_max: usize) -> io::Result<(u16, Vec<u8>)> {
-    let mut upstream = Upstream::connect(target.address).await?;
+    let mut upstream = Upstream::connect(target.address, target.connector).await?;
     let authorization = target.key.map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
     let request = format!(
         "GET {} HTTP/1.1\r\nhost: {}\r\naccept: application/json\r\n{authorization}connection: close\r\n\r\n",

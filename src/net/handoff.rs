@@ -11,11 +11,16 @@ use std::task::Poll;
 use atomic_waker::AtomicWaker;
 use crossbeam_queue::ArrayQueue;
 
+use super::listener::Role;
+
 const QUEUE: usize = 1024;
+
+/// An accepted socket: itself, its peer, and what its listener is for.
+pub type Handed = (TcpStream, SocketAddr, Role);
 
 /// The door of one shard: others push, it pops.
 pub struct Door {
-    queue: ArrayQueue<(TcpStream, SocketAddr)>,
+    queue: ArrayQueue<Handed>,
     waker: AtomicWaker,
 }
 
@@ -30,8 +35,8 @@ impl Door {
     ///
     /// # Errors
     /// The queue is full: the socket comes back.
-    pub fn push(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), (TcpStream, SocketAddr)> {
-        self.queue.push((stream, peer))?;
+    pub fn push(&self, handed: Handed) -> Result<(), Handed> {
+        self.queue.push(handed)?;
         self.waker.wake();
         Ok(())
     }
@@ -43,7 +48,7 @@ impl Door {
     }
 
     /// The next socket handed to this shard.
-    pub async fn pop(&self) -> (TcpStream, SocketAddr) {
+    pub async fn pop(&self) -> Handed {
         poll_fn(|cx| {
             if let Some(handed) = self.queue.pop() {
                 return Poll::Ready(handed);

@@ -30,9 +30,21 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
+/// What a listener's connections carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Requests, plain.
+    Plain,
+    /// Requests, over TLS.
+    Tls,
+    /// Plain requests that are sent to TLS.
+    Redirect,
+}
+
 /// The accept side of one shard.
 pub struct Listener {
     inner: TcpListener,
+    role: Role,
 }
 
 impl Listener {
@@ -40,8 +52,14 @@ impl Listener {
     ///
     /// # Errors
     /// The driver refuses it.
-    pub fn new(socket: StdListener) -> io::Result<Self> {
-        TcpListener::from_std(socket).map(|inner| Self { inner })
+    pub fn new(socket: StdListener, role: Role) -> io::Result<Self> {
+        TcpListener::from_std(socket).map(|inner| Self { inner, role })
+    }
+
+    /// What its connections carry.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
     }
 
     /// The next connection; `None` once [`Listener::close`] was called. Out of descriptors or memory it backs off (10 to 100 ms, `exhausted` is told each time)

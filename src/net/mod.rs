@@ -2,7 +2,7 @@
 //!
 //! The rules it keeps, so that nobody else has to (each was paid for, see `ARCHITECTURE.md`):
 //! 1. A read that may be resumed is never dropped: a client's reads belong to one pump per connection
-//!    ([`client`]), which cancels and then awaits. Everything else that is dropped takes its socket with it.
+//!    ([`client::line`]), which cancels and then awaits. Everything else that is dropped takes its socket with it.
 //! 2. A socket that is given up is `shutdown(2)` first: the kernel completes its pending operations and the peer
 //!    sees the end at once, although the descriptor lives until the last completion.
 //! 3. Every task is caught ([`task`]): a panic costs one connection, is counted, and never ends a shard.
@@ -15,7 +15,10 @@ pub mod client;
 pub mod clock;
 pub mod cpu;
 pub mod fetch;
+pub mod gate;
+pub mod h2;
 pub mod handoff;
+pub mod link;
 pub mod listener;
 pub mod memory;
 pub mod pool;
@@ -23,6 +26,7 @@ pub mod runtime;
 pub mod signal;
 mod socket;
 pub mod task;
+pub mod tls;
 pub mod turn;
 pub mod upstream;
 

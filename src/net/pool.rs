@@ -25,7 +25,7 @@ impl Pool {
 
     /// The connection used last that is still good; the bad ones met on the way are closed.
     pub fn take(&mut self) -> Option<Upstream> {
-        while let Some((upstream, _)) = self.idle.pop() {
+        while let Some((mut upstream, _)) = self.idle.pop() {
             if upstream.quiet() {
                 return Some(upstream);
             }
@@ -43,8 +43,9 @@ impl Pool {
     /// Closes what is too old or spoilt.
     pub fn sweep(&mut self, now_us: u64) {
         let keep_alive_us = self.keep_alive_us;
-        self.idle
-            .retain(|(upstream, since)| now_us.saturating_sub(*since) < keep_alive_us && upstream.quiet());
+        self.idle.retain_mut(|(upstream, since)| {
+            now_us.saturating_sub(*since) < keep_alive_us && upstream.quiet()
+        });
     }
 
     /// Connections kept now.

@@ -15,6 +15,24 @@ pub fn shutdown_write(fd: RawFd) {
     unsafe { libc::shutdown(fd, libc::SHUT_WR) };
 }
 
+/// Sends what fits without waiting: for last words that nobody has to hear.
+pub fn send_now(fd: RawFd, bytes: &[u8]) {
+    // SAFETY: the pointer and length describe `bytes`.
+    unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+}
+
+/// Takes what has come without waiting; `None`: the peer has ended or failed.
+#[must_use]
+pub fn receive_now(fd: RawFd, into: &mut [u8]) -> Option<usize> {
+    // SAFETY: the pointer and length describe `into`.
+    let n = unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) };
+    match usize::try_from(n) {
+        Ok(0) => None,
+        Ok(n) => Some(n),
+        Err(_) => (io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock).then_some(0),
+    }
+}
+
 /// What an idle connection shows without taking anything from it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Idle {

@@ -1,7 +1,7 @@
 //! A connection to an endpoint. Given up by dropping it: the endpoint sees the end at once.
 //!
 //! It goes back to a pool only by [`Upstream::into_idle`], which the relay calls after a whole answer with nothing
-//! unread behind it; every other way out closes it.
+//! unread behind it; every other way out closes it. Over TLS an end without `close_notify` is a cut.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,26 +11,47 @@ use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::TcpStream;
 
+use super::buffer::{Buffers, LARGE};
+use super::link;
 use super::socket::{self, Idle};
+use super::tls::{Connector, Session, Stage};
 
 /// One upstream connection with at most one exchange on it.
 pub struct Upstream {
     stream: Option<TcpStream>,
     fd: RawFd,
+    tls: Option<Box<Session>>,
     /// It has carried an exchange before: a failure before the first byte may be the keep-alive race.
     reused: bool,
 }
 
 impl Upstream {
-    /// Connects. May be dropped while pending: nothing leaks.
+    /// Connects, and runs the handshake if there is a `connector`. May be dropped while pending: nothing leaks.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+    /// What the kernel says, or what is wrong with the endpoint's certificate.
+    pub async fn connect(address: SocketAddr, connector: Option<&Connector>) -> io::Result<Self> {
         let stream = TcpStream::connect_addr(address).await?;
         let fd = stream.as_raw_fd();
         socket::nodelay(fd);
-        Ok(Self { stream: Some(stream), fd, reused: false })
+        let mut this = Self { stream: Some(stream), fd, tls: None, reused: false };
+        if let Some(connector) = connector {
+            Box::pin(this.shake_hands(connector)).await?;
+        }
+        Ok(this)
+    }
+
+    async fn shake_hands(&mut self, connector: &Connector) -> io::Result<()> {
+        let bad = |error: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+        let mut session = connector.session().map_err(bad)?;
+        let Some(stream) = self.stream.as_mut() else { return Err(io::ErrorKind::NotConnected.into()) };
+        let mut early = Vec::new();
+        link::handshake(stream, &mut session, &mut early, &Buffers::default()).await?;
+        if !early.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the endpoint spoke before it was asked"));
+        }
+        self.tls = Some(Box::new(session));
+        Ok(())
     }
 
     /// Whether it came from a pool.
@@ -39,10 +60,20 @@ impl Upstream {
         self.reused
     }
 
-    /// Whether it may carry an exchange: open, and nothing unasked-for has come.
+    /// Whether it may carry an exchange: open, and nothing unasked-for has come. Over TLS tickets may have.
     #[must_use]
-    pub fn quiet(&self) -> bool {
-        socket::peek(self.fd) == Idle::Quiet
+    pub fn quiet(&mut self) -> bool {
+        let Some(session) = &mut self.tls else { return socket::peek(self.fd) == Idle::Quiet };
+        let mut chunk = [0; 2048];
+        loop {
+            let Some(n) = socket::receive_now(self.fd, &mut chunk) else { return false };
+            let Some(came) = chunk.get(..n).filter(|came| !came.is_empty()) else { return true };
+            let mut plain = Vec::new();
+            let opened = session.receive(came.to_vec(), &mut plain);
+            if opened.is_err() || !plain.is_empty() || session.stage() != Stage::Open {
+                return false;
+            }
+        }
     }
 
     /// Marks it as used, for a pool.
@@ -53,7 +84,16 @@ impl Upstream {
     }
 
     /// Writes all of `bytes`; the buffer comes back with the result.
-    pub async fn write(&mut self, mut bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+    pub async fn write(&mut self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        let Some(session) = &mut self.tls else { return self.send(bytes).await };
+        let mut sealed = Vec::new();
+        if let Err(error) = session.seal(&bytes, &mut sealed) {
+            return (Err(io::Error::other(error.to_string())), bytes);
+        }
+        (self.send(sealed).await.0, bytes)
+    }
+
+    async fn send(&mut self, mut bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
         let Some(stream) = self.stream.as_mut() else {
             return (Err(io::ErrorKind::NotConnected.into()), bytes);
         };
@@ -71,8 +111,12 @@ impl Upstream {
         (Ok(()), bytes)
     }
 
-    /// Appends what comes to `bytes`, into its spare capacity; `Ok(0)`: the endpoint has ended.
+    /// Appends what comes to `bytes`, plain into its spare capacity; `Ok(0)`: the endpoint has ended.
     pub async fn read(&mut self, mut bytes: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        if self.tls.is_some() {
+            let result = Box::pin(self.read_sealed(&mut bytes)).await;
+            return (result, bytes);
+        }
         let Some(stream) = self.stream.as_mut() else {
             return (Err(io::ErrorKind::NotConnected.into()), bytes);
         };
@@ -83,11 +127,42 @@ impl Upstream {
         let (result, slice) = stream.read(bytes.slice_mut(start..end)).await;
         (result, slice.into_inner())
     }
+
+    async fn read_sealed(&mut self, bytes: &mut Vec<u8>) -> io::Result<usize> {
+        let before = bytes.len();
+        let mut buffer = Vec::with_capacity(LARGE);
+        loop {
+            let (Some(stream), Some(session)) = (self.stream.as_mut(), self.tls.as_mut()) else {
+                return Err(io::ErrorKind::NotConnected.into());
+            };
+            if session.stage() == Stage::Ended {
+                return Ok(0);
+            }
+            let (result, slice) = stream.read(buffer.slice_mut(0..LARGE)).await;
+            if result? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let spare = session.receive(slice.into_inner(), bytes);
+            buffer = spare.map_err(|error| io::Error::other(error.to_string()))?.unwrap_or_default();
+            buffer.clear();
+            buffer.reserve(LARGE);
+            let outgoing = session.take_outgoing();
+            if !outgoing.is_empty() {
+                self.send(outgoing).await.0?;
+            }
+            if bytes.len() > before {
+                return Ok(bytes.len() - before);
+            }
+        }
+    }
 }
 
 impl Drop for Upstream {
     fn drop(&mut self) {
         if self.stream.is_some() {
+            if let Some(session) = &mut self.tls {
+                socket::send_now(self.fd, &session.close_notify());
+            }
             socket::shutdown(self.fd);
         }
     }

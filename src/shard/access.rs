@@ -3,17 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::Shard;
 use super::head::Incoming;
 use super::relay::{Answered, Content};
 use super::reply::{self, Manner};
+use super::{Shard, admit};
 use crate::api::{Failure, FailureKind, Usage, View};
 use crate::catalog::{Candidate, Deployment};
 use crate::config::guard::Action;
 use crate::guard::chain::{self, Chain};
 use crate::guard::verdict::Tally;
 use crate::telemetry::metric;
-use crate::wire::http1::request::Name;
 use crate::wire::json;
 
 const _: () = assert!(metric::SCANNERS == chain::SCANNERS, "a scanner without a counter");
@@ -26,6 +25,7 @@ pub struct Record {
     line: Option<Line>,
     stream: bool,
     usage: Usage,
+    events: u64,
     attempts: u32,
     endpoint: Option<usize>,
     since_us: u64,
@@ -40,6 +40,7 @@ pub struct Record {
 struct Line {
     request_id: String,
     client: IpAddr,
+    caller: String,
     method_and_path: String,
     model: String,
     error: Option<String>,
@@ -52,7 +53,8 @@ impl Record {
     pub fn new(shard: &Shard, incoming: &Incoming, manner: &Manner, peer: SocketAddr) -> Self {
         let line = shard.world.log.wants_access().then(|| Line {
             request_id: manner.request_id.clone(),
-            client: caller(shard, incoming, peer.ip()),
+            client: admit::client_address(shard, incoming, peer),
+            caller: String::new(),
             method_and_path: format!(
                 "{:?} {}",
                 incoming.request.method,
@@ -68,6 +70,7 @@ impl Record {
             line,
             stream: false,
             usage: Usage::default(),
+            events: 0,
             attempts: 0,
             endpoint: None,
             since_us: incoming.since_us,
@@ -82,6 +85,20 @@ impl Record {
     /// The whole request is here.
     pub fn request_ends(&mut self, shard: &Shard) {
         self.request_end_us = shard.clock.now_us();
+    }
+
+    /// The caller is known.
+    pub fn caller(&mut self, name: &str) {
+        if let Some(line) = &mut self.line {
+            name.clone_into(&mut line.caller);
+        }
+    }
+
+    /// Tokens of the exchange as far as they are known: the endpoint's own count, else an event of a stream for a
+    /// token. `None`: no content has come.
+    #[must_use]
+    pub fn spent(&self) -> Option<(u64, u64)> {
+        (self.content_us > 0).then_some((self.usage.input, self.usage.output.max(self.events)))
     }
 
     /// The model is known.
@@ -156,9 +173,10 @@ impl Record {
         }
     }
 
-    /// Tokens of a stream.
-    pub fn usage(&mut self, usage: Usage) {
+    /// Tokens of a stream, and its events.
+    pub fn usage(&mut self, usage: Usage, events: u64) {
         self.usage = usage;
+        self.events = events;
     }
 
     /// Time between two reads of a stream; `last_us` moves on.
@@ -286,6 +304,9 @@ impl Record {
             self.usage.input,
             self.usage.output,
         );
+        if !line.caller.is_empty() {
+            let _ = write!(out, r#","key":{}"#, text(&line.caller));
+        }
         if !line.guard.is_empty() {
             let _ = write!(out, r#","guard":[{}]"#, line.guard);
         }
@@ -306,23 +327,6 @@ fn note(out: &mut String, direction: &str, scanner: &str, rule: &str, action: &s
         out,
         r#"{comma}{{"direction":"{direction}","scanner":"{scanner}","rule":{rule},"action":"{action}"}}"#
     );
-}
-
-/// Who the client is: the peer, or where a trusted proxy says it is, read from the right as far as proxies are
-/// trusted (nginx, `real_ip_recursive`).
-fn caller(shard: &Shard, incoming: &Incoming, peer: IpAddr) -> IpAddr {
-    let trusted = &shard.world.config.server.trusted_proxies;
-    let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
-    let hops = incoming.request.field(&incoming.buffer, Name::ForwardedFor).unwrap_or_default();
-    let mut client = peer;
-    for hop in hops.rsplit(|&byte| byte == b',') {
-        let address = std::str::from_utf8(hop.trim_ascii()).ok().and_then(|text| text.parse().ok());
-        match address.filter(|_| is_trusted(client)) {
-            Some(address) => client = address,
-            None => break,
-        }
-    }
-    client
 }
 
 fn millis(us: u64) -> f64 {

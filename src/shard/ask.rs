@@ -76,7 +76,8 @@ impl Ask<'_> {
         let Some(address) = endpoint.address(turn) else {
             return Err(Some(failed("the name has not been resolved")));
         };
-        let result = self.limited(client, Phase::Connect, pin!(Upstream::connect(address))).await;
+        let connector = self.shard.world.connectors.get(self.candidate.endpoint).and_then(Option::as_ref);
+        let result = self.limited(client, Phase::Connect, pin!(Upstream::connect(address, connector))).await;
         match result {
             Ok(Ok(upstream)) => {
                 self.shard.metrics().upstream_connects.add(1);
@@ -190,7 +191,11 @@ impl Ask<'_> {
             out.extend_from_slice(b", ");
         }
         out.extend_from_slice(client.peer_text().as_bytes());
-        out.extend_from_slice(b"\r\nx-forwarded-proto: http\r\n");
+        out.extend_from_slice(if client.is_tls() {
+            b"\r\nx-forwarded-proto: https\r\n"
+        } else {
+            b"\r\nx-forwarded-proto: http\r\n"
+        });
         reply::length(out, body_bytes);
         out.extend_from_slice(b"\r\n");
     }
@@ -297,7 +302,8 @@ impl Ask<'_> {
             buffer = back;
             match result {
                 Ok(n) if n > 0 => {}
-                _ => reader.peer_ended().map_err(|error| Some(broken_body(error)))?,
+                Ok(_) => reader.peer_ended().map_err(|error| Some(broken_body(error)))?,
+                Err(_) => reader.peer_failed().map_err(|error| Some(broken_body(error)))?,
             }
         }
         let clean = buffer.len() == end;
@@ -338,7 +344,8 @@ impl Ask<'_> {
             buffer = back;
             match result {
                 Ok(n) if n > 0 => {}
-                _ => reader.peer_ended().map_err(|error| Some(broken_body(error)))?,
+                Ok(_) => reader.peer_ended().map_err(|error| Some(broken_body(error)))?,
+                Err(_) => reader.peer_failed().map_err(|error| Some(broken_body(error)))?,
             }
         }
     }

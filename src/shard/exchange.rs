@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::access::Record;
+use super::admit::{self, Admitted};
 use super::attempt::Attempts;
 use super::head::{self, Incoming, micros};
 use super::reply::Manner;
@@ -24,9 +25,10 @@ use crate::wire::http1::{Framing, Method};
 /// Runs the exchange and says what becomes of the connection.
 pub async fn run(shard: &Rc<Shard>, client: &mut Client, mut incoming: Incoming) -> After {
     let _running = Running::new(shard);
-    let manner = Manner::of(shard, &incoming);
+    let mut manner = Manner::of(shard, &incoming, client.is_tls());
     let mut record = Record::new(shard, &incoming, &manner, client.peer());
-    let result = steps(shard, client, &mut incoming, &manner, &mut record).await;
+    let result = steps(shard, client, &mut incoming, &mut manner, &mut record).await;
+    manner.keep_alive &= incoming.consumed; // bytes of a body are never read as a request
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
     let after = match result {
         Ok(after) => after,
@@ -47,10 +49,13 @@ async fn steps(
     shard: &Rc<Shard>,
     client: &mut Client,
     incoming: &mut Incoming,
-    manner: &Manner,
+    manner: &mut Manner,
     record: &mut Record,
 ) -> Result<After, Exit> {
-    let task = match route::find(incoming.request.method, incoming.request.path.text(&incoming.buffer)) {
+    let route = route::find(incoming.request.method, incoming.request.path.text(&incoming.buffer));
+    head::check_announced(shard, incoming)?;
+    let admitted = admit::admit(shard, client, incoming, &route, manner).await;
+    let task = match route {
         Ok(Route::Model(task)) => Ok(task),
         Ok(Route::Moderations) if shard.world.guard.profile(Some(0)).is_none() => Ok(Task::Other),
         Ok(_) => Err(None),
@@ -60,17 +65,24 @@ async fn steps(
         return Err(Some(Failure::new(FailureKind::LengthRequired, "A Content-Length is required.")));
     }
     let mut held = shard.world.reservation();
+    if admitted.is_err() && !head::body_is_here(incoming) {
+        return Err(admitted.err().flatten());
+    }
     let body_at = head::read_body(shard, client, incoming, &mut held).await?;
+    let admitted = admitted?;
+    if let Some(caller) = &admitted.caller {
+        record.caller(&caller.name);
+    }
     record.request_ends(shard);
     client.watch();
     match task {
         Ok(task) => {
-            let request = ModelRequest { task, incoming, body_at, held };
+            let request = ModelRequest { task, incoming, body_at, held, admitted };
             serve_model(shard, client, request, manner, record).await
         }
         Err(Some(failure)) => Err(Some(failure)),
         Err(None) => {
-            let answer = local::answer(shard, client, incoming, body_at, manner).await?;
+            let answer = local::answer(shard, client, incoming, body_at, &admitted, manner).await?;
             record.status = answer.status;
             client.write(answer.bytes).await.map_err(|_| None)?;
             Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
@@ -84,19 +96,25 @@ struct ModelRequest<'a> {
     incoming: &'a mut Incoming,
     body_at: usize,
     held: crate::world::Reservation,
+    admitted: Admitted,
 }
 
 async fn serve_model(
     shard: &Rc<Shard>,
     client: &mut Client,
     request: ModelRequest<'_>,
-    manner: &Manner,
+    manner: &mut Manner,
     record: &mut Record,
 ) -> Result<After, Exit> {
-    let ModelRequest { task, incoming, body_at, mut held } = request;
+    let ModelRequest { task, incoming, body_at, mut held, admitted } = request;
     let body = incoming.buffer.get(body_at..).unwrap_or_default();
     let mut texts = Texts::default();
     let mut view = read_view(shard, body, task, &mut texts).map_err(bad_body)?;
+    if view.messages > shard.world.config.server.messages_max {
+        let text = format!("'messages' has more than {} entries.", shard.world.config.server.messages_max);
+        return Err(Some(Failure::new(FailureKind::BadRequest, text).at("messages")));
+    }
+    let mut spent = admit::spend(shard, &admitted, &view, body.len(), manner)?;
     let deployment = shard.deployment(&view.model).ok_or_else(|| Some(unknown_model(&view.model)))?;
     record.model(&deployment, &view);
     if !deployment.serves(&shard.world.registry, task) {
@@ -108,7 +126,8 @@ async fn serve_model(
                 .after(1),
         )
     })?;
-    let profile = shard.world.guard.profile(deployment.guard);
+    let caller = admitted.caller.as_ref();
+    let profile = shard.world.guard.profile(caller.and_then(|caller| caller.guard).or(deployment.guard));
     let mut screen = None;
     if let Some(profile) = profile {
         if !held.raise_to(incoming.buffer.capacity() + texts.all.capacity()) {
@@ -136,6 +155,9 @@ async fn serve_model(
         result.map_err(Some)?;
     }
     let after = relay::answer(shard, client, answer, screen, manner, record, deadline_us).await;
+    if let Some((spent, (input, output))) = spent.as_mut().zip(record.spent()) {
+        spent.settle(input, output);
+    }
     drop(held);
     after
 }
@@ -160,16 +182,9 @@ async fn tell(
 ) -> After {
     record.status = failure.status;
     record.failed(failure);
-    // What breaks framing, or leaves a body unread, ends the connection.
-    let unread = matches!(
-        failure.kind,
-        FailureKind::Http
-            | FailureKind::BodyTooLarge
-            | FailureKind::BodyTimeout
-            | FailureKind::LengthRequired
-            | FailureKind::BufferFull
-    );
-    let manner = Manner { keep_alive: manner.keep_alive && !unread, ..manner.clone() };
+    // What breaks framing ends the connection, as does a body that was left unread (`manner` knows).
+    let manner =
+        Manner { keep_alive: manner.keep_alive && failure.kind != FailureKind::Http, ..manner.clone() };
     let fields = record.attempt_fields(shard, &manner.request_id);
     match client.write(manner.failure(shard, failure, &fields)).await {
         Ok(_) if manner.keep_alive => After::KeepAlive,

@@ -1,12 +1,17 @@
 //! Reading a request: its head, then its body, each within its bounds.
 
 use crate::api::{Failure, FailureKind};
-use crate::net::{Client, Stop};
+use crate::net::Client;
+use crate::net::client::{Line, Stop};
+use crate::wire::coding::{self, Coding, Decoder};
 use crate::wire::http1::request::{HeadScan, may_continue};
 use crate::wire::http1::{Chunked, Framing, Request, RequestError};
 use crate::world::Reservation;
 
 use super::Shard;
+
+/// Bytes of a compressed body that are looked at, or made of it, before others have their turn: about 100 µs.
+const DECODED_AT_ONCE: usize = 64 * 1024;
 
 /// A request as it came: `buffer` holds head and, once read, body.
 pub struct Incoming {
@@ -16,6 +21,33 @@ pub struct Incoming {
     pub request: Request,
     /// When its first byte came, by the shard's clock.
     pub since_us: u64,
+    /// It came on a stream of HTTP/2.
+    pub http2: bool,
+    /// Its body has been read to its end.
+    pub consumed: bool,
+}
+
+impl Incoming {
+    /// A request that came on a stream of its own, `whole` if no body follows; `head` is what HTTP/1.1 would have
+    /// sent. The end of the stream ends the body, whatever length was announced.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub fn of_stream(shard: &Shard, head: Vec<u8>, whole: bool) -> Result<Self, RequestError> {
+        let since_us = shard.clock.now_us();
+        match HeadScan::default().find(&head, &shard.limits)? {
+            Some(head_bytes) if head_bytes == head.len() => {}
+            _ => return Err(RequestError::Field),
+        }
+        let mut request = Request::parse(&head, &shard.limits)?;
+        request.announced = match request.framing {
+            Framing::Length(length) => Some(length),
+            _ => None,
+        };
+        request.framing = if whole { Framing::None } else { Framing::Close };
+        request.keep_alive = true;
+        Ok(Self { buffer: head, request, since_us, http2: true, consumed: false })
+    }
 }
 
 /// Why there is no request.
@@ -53,7 +85,7 @@ pub async fn read(shard: &Shard, client: &mut Client) -> Result<Incoming, NoRequ
         }
     }
     let request = Request::parse(&buffer, &shard.limits).map_err(NoRequest::Refused)?;
-    Ok(Incoming { buffer, request, since_us })
+    Ok(Incoming { buffer, request, since_us, http2: false, consumed: false })
 }
 
 /// What a connection does next.
@@ -71,7 +103,7 @@ pub enum Next {
 const REST_AFTER_US: u64 = 1_000_000;
 
 /// Waits for the first byte of a request.
-pub async fn wait(shard: &Shard, client: &mut Client) -> Next {
+pub async fn wait(shard: &Shard, client: &mut Line) -> Next {
     client.timer().set_idle(shard.clock.now_us() + REST_AFTER_US);
     loop {
         match client.idle().await {
@@ -97,10 +129,9 @@ pub async fn read_body(
 ) -> Result<usize, Option<Failure>> {
     let head = incoming.request.head_bytes;
     let length_max = shard.world.config.server.body_bytes_max.0;
-    let mut body = Body { chunked: Chunked::default(), end: head, framing: incoming.request.framing };
-    if matches!(body.framing, Framing::Length(length) if length > length_max) {
-        return Err(Some(too_large(length_max)));
-    }
+    let mut body =
+        Body { chunked: Chunked::default(), end: head, framing: incoming.request.framing, ended: false };
+    check_announced(shard, incoming)?;
     let mut told = !incoming.request.expects_continue;
     loop {
         let whole = body.advance(&mut incoming.buffer)?;
@@ -119,6 +150,7 @@ pub async fn read_body(
         client.timer().set(shard.clock.after(shard.world.config.server.body_timeout));
         match client.fill(&mut incoming.buffer).await {
             Ok(n) if n > 0 => {}
+            Ok(_) if body.framing == Framing::Close => body.ended = true,
             Ok(_) | Err(Stop::ClientGone) => return Err(None),
             Err(Stop::Deadline) => {
                 return Err(Some(Failure::new(
@@ -130,20 +162,94 @@ pub async fn read_body(
     }
     client.unread(incoming.buffer.get(body.end..).unwrap_or_default());
     incoming.buffer.truncate(body.end);
+    incoming.consumed = true;
+    if let Some(coding) = incoming.request.coding.filter(|_| body.end > head) {
+        decode(shard, incoming, coding, held).await?;
+    }
     Ok(head)
+}
+
+/// Puts what a compressed body means in its place, a slice at a time. It may not be larger than a plain one.
+async fn decode(
+    shard: &Shard,
+    incoming: &mut Incoming,
+    coding: Coding,
+    held: &mut Reservation,
+) -> Result<(), Option<Failure>> {
+    let head = incoming.request.head_bytes;
+    let length_max = shard.world.config.server.body_bytes_max.0;
+    let fail = |broken| match broken {
+        coding::Broken::TooLarge => Some(too_large(length_max)),
+        coding::Broken::Malformed | coding::Broken::Truncated => {
+            Some(Failure::new(FailureKind::Coding, "The compressed request body is malformed."))
+        }
+    };
+    let packed = std::mem::take(&mut incoming.buffer);
+    let mut plain = packed.get(..head).unwrap_or_default().to_vec();
+    let mut rest = packed.get(head..).unwrap_or_default();
+    let mut decoder = Decoder::new(coding, usize::try_from(length_max).unwrap_or(usize::MAX));
+    loop {
+        let step = decoder.step(rest, &mut plain, DECODED_AT_ONCE).map_err(fail)?;
+        rest = rest.get(step.used..).unwrap_or_default();
+        if !step.again {
+            break;
+        }
+        if !held.raise_to(packed.capacity() + plain.capacity()) {
+            return Err(Some(full()));
+        }
+        shard.turns.pass().await;
+    }
+    decoder.finish().map_err(fail)?;
+    incoming.buffer = plain;
+    Ok(())
+}
+
+/// Whether the body of a request has come whole with its head, so that it can be read without waiting.
+#[must_use]
+pub fn body_is_here(incoming: &Incoming) -> bool {
+    match incoming.request.framing {
+        Framing::None => true,
+        Framing::Length(length) => {
+            (incoming.buffer.len() - incoming.request.head_bytes.min(incoming.buffer.len())) as u64 >= length
+        }
+        Framing::Chunked | Framing::Close => false,
+    }
+}
+
+/// Refuses a body that has announced to be too large.
+///
+/// # Errors
+/// 413.
+pub fn check_announced(shard: &Shard, incoming: &Incoming) -> Result<(), Option<Failure>> {
+    let length_max = shard.world.config.server.body_bytes_max.0;
+    let announced = match incoming.request.framing {
+        Framing::Length(length) => Some(length),
+        _ => incoming.request.announced,
+    };
+    if announced.is_some_and(|length| length > length_max) {
+        Err(Some(too_large(length_max)))
+    } else {
+        Ok(())
+    }
 }
 
 struct Body {
     chunked: Chunked,
     end: usize,
     framing: Framing,
+    /// The client's stream is over.
+    ended: bool,
 }
 
 impl Body {
     /// Looks at what has come; `true`: the body ends at `self.end`.
     fn advance(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Option<Failure>> {
         match self.framing {
-            Framing::None | Framing::Close => Ok(true),
+            Framing::None => Ok(true),
+            Framing::Close => {
+                self.end = buffer.len();
+                Ok(self.ended)
+            }
             Framing::Length(length) => {
                 let head = self.end;
                 let whole = (buffer.len() - head) as u64 >= length;
@@ -181,13 +287,11 @@ fn grow(
         _ => usize::MAX,
     };
     buffer.reserve_exact(needed.clamp(1024, buffer.len().max(16 * 1024)));
-    if held.raise_to(buffer.capacity()) {
-        Ok(())
-    } else {
-        Err(Some(
-            Failure::new(FailureKind::BufferFull, "The gateway holds too many large bodies now.").after(1),
-        ))
-    }
+    if held.raise_to(buffer.capacity()) { Ok(()) } else { Err(Some(full())) }
+}
+
+fn full() -> Failure {
+    Failure::new(FailureKind::BufferFull, "The gateway holds too many large bodies now.").after(1)
 }
 
 fn too_large(bytes_max: u64) -> Failure {

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::Shard;
+use super::admit::Admitted;
 use super::exchange::Exit;
 use super::head::{Incoming, micros};
 use super::moderations;
@@ -19,6 +20,7 @@ use crate::net::{Client, Stop, fetch};
 use crate::registry::EndpointState;
 use crate::route::{self, Route};
 use crate::wire::http1::request::Name;
+use crate::world::World;
 
 const JSON: &str = "application/json";
 /// Time for one endpoint to say what it has loaded.
@@ -45,6 +47,7 @@ pub async fn answer(
     client: &Client,
     incoming: &Incoming,
     body_at: usize,
+    admitted: &Admitted,
     manner: &Manner,
 ) -> Result<Local, Exit> {
     let (buffer, request) = (&incoming.buffer, &incoming.request);
@@ -53,21 +56,22 @@ pub async fn answer(
     };
     let catalog = shard.catalog();
     let registry = &shard.world.registry;
+    let may = |model: &str| admitted.may_use(model);
     let json =
         |status: u16, value: &Value| local(shard, manner, status, JSON, "", value.to_string().as_bytes());
     Ok(match route {
-        Route::Models => json(200, &models::list(&catalog, created(shard))),
+        Route::Models => json(200, &models::list(&catalog, created(shard), &may)),
         Route::ModelById(id) => {
             let id = route::percent_decoded(id);
-            let found = catalog.find(&id, registry).filter(|model| !model.candidates.is_empty());
+            let found = catalog.find(&id, registry).filter(|model| !model.candidates.is_empty() && may(&id));
             if found.is_none() {
                 let text = format!("The model '{id}' does not exist");
                 return Err(Some(Failure::new(FailureKind::UnknownModel, text).at("model")));
             }
             json(200, &models::entry(&id, created(shard)))
         }
-        Route::ModelInfo => json(200, &models::info(&catalog, registry)),
-        Route::ModelGroupInfo => json(200, &models::group_info(&catalog, registry)),
+        Route::ModelInfo => json(200, &models::info(&catalog, registry, &may)),
+        Route::ModelGroupInfo => json(200, &models::group_info(&catalog, registry, &may)),
         Route::Health => json(200, &models::health(&catalog, registry)),
         Route::Liveness => local(shard, manner, 200, JSON, "", b"\"I'm alive!\""),
         Route::Readiness if shard.world.is_draining() => {
@@ -78,11 +82,11 @@ pub async fn answer(
             let page = metrics(shard, client).await?;
             local(shard, manner, 200, "text/plain; version=0.0.4; charset=utf-8", "", &page)
         }
-        Route::Tags => json(200, &models::tags(&catalog, registry)),
+        Route::Tags => json(200, &models::tags(&catalog, registry, &may)),
         Route::Ps => json(200, &loaded(shard, client).await?),
         Route::Version => json(200, &json!({"version": version(shard)})),
         Route::Root => local(shard, manner, 200, "text/plain; charset=utf-8", "", b"Ollama is running"),
-        Route::Options => local(shard, manner, 204, JSON, &cors(incoming), b""),
+        Route::Options => local(shard, manner, 204, JSON, &cors(shard, incoming), b""),
         Route::Moderations => {
             let body = buffer.get(body_at..).unwrap_or_default();
             local(shard, manner, 200, JSON, "", &moderations::answer(shard, body).await?)
@@ -98,17 +102,21 @@ fn local(shard: &Shard, manner: &Manner, status: u16, kind: &str, fields: &str, 
 }
 
 /// What a browser must be told before it asks; no key is needed for it.
-fn cors(incoming: &Incoming) -> String {
-    let asked = incoming.request.field(&incoming.buffer, Name::CorsHeaders);
+fn cors(shard: &Shard, incoming: &Incoming) -> String {
+    let field = |name| incoming.request.field(&incoming.buffer, name);
+    let allow = "allow: GET, HEAD, POST, OPTIONS\r\n";
+    let origin = match field(Name::Origin) {
+        Some(origin) if !shard.cors.of(origin).contains("allow-origin") => return allow.to_owned(),
+        Some(_) => "",
+        None if shard.cors.is_open() => "access-control-allow-origin: *\r\n",
+        None => return allow.to_owned(),
+    };
+    let asked = field(Name::CorsHeaders);
     let headers = asked.filter(|value| value.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' '));
     let headers = headers.map_or("*".into(), String::from_utf8_lossy);
-    let origin = if incoming.request.field(&incoming.buffer, Name::Origin).is_some() {
-        ""
-    } else {
-        "access-control-allow-origin: *\r\n"
-    };
+    let max_age = shard.world.config.server.cors.max_age.as_secs();
     format!(
-        "{origin}access-control-allow-methods: GET, POST, OPTIONS\r\naccess-control-allow-headers: {headers}\r\naccess-control-max-age: 86400\r\nallow: GET, HEAD, POST, OPTIONS\r\n"
+        "{origin}access-control-allow-methods: GET, POST, OPTIONS\r\naccess-control-allow-headers: {headers}\r\naccess-control-max-age: {max_age}\r\n{allow}"
     )
 }
 
@@ -134,7 +142,8 @@ async fn metrics(shard: &Shard, client: &Client) -> Result<Vec<u8>, Exit> {
             Ipv6Addr::LOCALHOST.into()
         });
     }
-    let target = fetch::Target { address, authority: "localhost", path: "/metrics", key: None };
+    let target =
+        fetch::Target { address, connector: None, authority: "localhost", path: "/metrics", key: None };
     client.timer().set(shard.clock.after(ASK_TIMEOUT));
     match client.race(pin!(fetch::get(target, METRICS_BYTES_MAX))).await {
         Ok(Ok((200, page))) => Ok(page),
@@ -146,7 +155,7 @@ async fn metrics(shard: &Shard, client: &Client) -> Result<Vec<u8>, Exit> {
 /// `/api/ps` of all Ollama endpoints, asked now and together.
 async fn loaded(shard: &Rc<Shard>, client: &Client) -> Result<Value, Exit> {
     let endpoints = shard.world.registry.iter().filter(|e| e.config.kind == Kind::Ollama && !e.disabled());
-    let mut asked: Vec<_> = endpoints.map(|endpoint| (Box::pin(ask(endpoint)), None)).collect();
+    let mut asked: Vec<_> = endpoints.map(|endpoint| (Box::pin(ask(&shard.world, endpoint)), None)).collect();
     let all = std::future::poll_fn(|cx| {
         for (asking, answer) in asked.iter_mut().filter(|(_, answer)| answer.is_none()) {
             if let Poll::Ready(done) = asking.as_mut().poll(cx) {
@@ -163,11 +172,16 @@ async fn loaded(shard: &Rc<Shard>, client: &Client) -> Result<Value, Exit> {
     Ok(json!({"models": models}))
 }
 
-async fn ask(endpoint: &EndpointState) -> Option<Vec<Value>> {
+async fn ask(world: &World, endpoint: &EndpointState) -> Option<Vec<Value>> {
     let path = format!("{}/api/ps", endpoint.config.url.path);
     let key = endpoint.config.api_key.as_ref().map(crate::config::Secret::expose);
-    let target =
-        fetch::Target { address: endpoint.address(0)?, authority: &endpoint.authority, path: &path, key };
+    let target = fetch::Target {
+        address: endpoint.address(0)?,
+        connector: world.connector(endpoint),
+        authority: &endpoint.authority,
+        path: &path,
+        key,
+    };
     let (status, body) = fetch::get(target, ASK_BYTES_MAX).await.ok().filter(|(status, _)| *status == 200)?;
     let value: Value = serde_json::from_slice(&body).ok().filter(|_| status == 200)?;
     value.get("models").and_then(Value::as_array).cloned()

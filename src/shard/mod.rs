@@ -1,11 +1,13 @@
 //! One core: its connections, its pools, its buffers, and the life of every request on it.
 //!
-//! [`serve`] accepts and keeps connections, [`exchange`] is the life of one request from top to bottom,
-//! [`attempt`] goes from endpoint to endpoint, [`ask`] asks one, [`relay`] the answer's way back, [`local`] what we answer ourselves.
+//! [`serve`] accepts and keeps connections, [`streams`] those that carry many requests at once, [`exchange`] is the life of one request from top to bottom,
+//! [`admit`] its door, [`attempt`] goes from endpoint to endpoint, [`ask`] asks one, [`relay`] the answer's way back, [`local`] what we answer ourselves.
 
 pub mod access;
+pub mod admit;
 pub mod ask;
 pub mod attempt;
+pub mod cors;
 pub mod exchange;
 pub mod head;
 pub mod limited;
@@ -15,24 +17,30 @@ pub mod relay;
 pub mod reply;
 pub mod screen;
 pub mod serve;
+pub mod streams;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::cors::Cors;
 use crate::api::body::Scratch;
 use crate::catalog::{Catalog, Deployment};
 use crate::guard::recent::Recent;
 use crate::net::Upstream;
 use crate::net::buffer::Buffers;
 use crate::net::clock::{Clock, Timers};
+use crate::net::gate::Gate;
 use crate::net::pool::Pool;
 use crate::net::task::TaskCounts;
 use crate::net::turn::Turns;
 use crate::telemetry::metric::ShardMetrics;
 use crate::wire::http1::Limits;
 use crate::world::World;
+
+/// Must not be said on a plain connection (RFC 6797 section 7.2).
+const SECURE_ONLY: &str = "strict-transport-security";
 
 /// All state of one core. Not shared: cells instead of locks.
 pub struct Shard {
@@ -54,8 +62,14 @@ pub struct Shard {
     pub limits: Limits,
     /// `server.headers`, ready to be sent.
     pub headers: Vec<u8>,
+    /// Those of them that are sent over TLS only.
+    pub secure_headers: Vec<u8>,
+    /// Which pages may call.
+    pub cors: Cors,
     /// Turns through the kernel for long work.
     pub turns: Turns,
+    /// Bounds the TLS handshakes at once.
+    pub handshakes: Rc<Gate>,
     /// Verdicts of the guard on texts read before.
     pub recent: RefCell<Recent>,
     scratch: RefCell<Scratch>,
@@ -71,8 +85,11 @@ impl Shard {
         let server = &world.config.server;
         let pool = || RefCell::new(Pool::new(server.upstream_idle_max, server.upstream_keep_alive));
         let head = usize::try_from(server.head_bytes_max.0).unwrap_or(usize::MAX);
-        let headers =
-            server.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<String>();
+        let (secure, plain): (Vec<_>, Vec<_>) =
+            server.headers.iter().partition(|(name, _)| name.eq_ignore_ascii_case(SECURE_ONLY));
+        let lines = |fields: Vec<&(String, String)>| {
+            fields.into_iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<String>()
+        };
         Self {
             index,
             clock: Clock::start(),
@@ -81,8 +98,11 @@ impl Shard {
             tasks: Rc::default(),
             pools: world.registry.iter().map(|_| pool()).collect(),
             limits: Limits { head, ..Limits::default() },
-            headers: headers.into_bytes(),
+            headers: lines(plain).into_bytes(),
+            secure_headers: lines(secure).into_bytes(),
+            cors: Cors::new(&server.cors),
             turns: Turns::default(),
+            handshakes: Rc::new(Gate::new(server.tls.as_ref().map_or(1, |tls| tls.handshakes_max))),
             recent: RefCell::default(),
             scratch: RefCell::default(),
             catalog: RefCell::new(world.catalog()),

@@ -10,7 +10,7 @@ use super::Shard;
 use super::access::Record;
 use super::exchange::Exit;
 use super::limited::{Phase, Stopped, deadline_exceeded, timed_out};
-use super::reply::{self, Manner};
+use super::reply::{self, Manner, Version};
 use super::screen::Screen;
 use super::serve::After;
 use crate::api::{Answer, Dialect, Failure, FailureKind, Stream};
@@ -137,7 +137,7 @@ pub async fn answer(
         Content::Whole { buffer, start, answer, model, base64 } => {
             drop(in_flight);
             let body = buffer.get(start..).unwrap_or_default();
-            let out = whole(shard, head, body, &answer, &model, base64, manner.head_only);
+            let out = whole(shard, head, body, &answer, (&model, base64), manner);
             shard.buffers.give(buffer);
             let out = client.write(out).await.map_err(|_| None)?;
             shard.buffers.give(out);
@@ -145,7 +145,7 @@ pub async fn answer(
         }
         Content::Stream { upstream, buffer, out, reader, stream, keep_alive } => {
             head.extend_from_slice(b"cache-control: no-cache\r\nx-accel-buffering: no\r\n");
-            head.extend_from_slice(if manner.http11 {
+            head.extend_from_slice(if manner.version == Version::Http11 {
                 b"transfer-encoding: chunked\r\n\r\n"
             } else {
                 b"\r\n"
@@ -163,7 +163,7 @@ pub async fn answer(
                 last_us: 0,
             };
             let result = relay.run(client, head, out, record).await;
-            record.usage(relay.stream.usage());
+            record.usage(relay.stream.usage(), relay.stream.events() as u64);
             if let Some(screen) = &relay.screen {
                 screen.note(shard, record);
             }
@@ -183,24 +183,29 @@ fn whole(
     mut out: Vec<u8>,
     body: &[u8],
     answer: &Answer,
-    model: &[u8],
-    base64: bool,
-    head_only: bool,
+    (model, base64): (&[u8], bool),
+    manner: &Manner,
 ) -> Vec<u8> {
-    if model.is_empty() || answer.unchanged(body, model, base64) {
-        reply::length(&mut out, body.len());
-        out.extend_from_slice(b"\r\n");
-        if !head_only {
-            out.extend_from_slice(body);
-        }
-        return out;
-    }
-    let mut spliced = shard.buffers.large();
-    answer.splice(body, model, base64, &mut spliced);
-    reply::length(&mut out, spliced.len());
+    let mut spliced = Vec::new();
+    let unchanged = model.is_empty() || answer.unchanged(body, model, base64);
+    let body = if unchanged {
+        body
+    } else {
+        spliced = shard.buffers.large();
+        answer.splice(body, model, base64, &mut spliced);
+        &spliced
+    };
+    let mut squeezed = Vec::new();
+    let body = if manner.squeeze(shard, body, &mut squeezed) {
+        out.extend_from_slice(reply::SQUEEZED);
+        &squeezed
+    } else {
+        body
+    };
+    reply::length(&mut out, body.len());
     out.extend_from_slice(b"\r\n");
-    if !head_only {
-        out.extend_from_slice(&spliced);
+    if !manner.head_only {
+        out.extend_from_slice(body);
     }
     shard.buffers.give(spliced);
     out
@@ -289,7 +294,11 @@ impl Relay<'_> {
 
     /// What becomes of the connection after a whole answer.
     fn after(&self) -> After {
-        if self.manner.keep_alive && self.manner.http11 { After::KeepAlive } else { After::Close }
+        if self.manner.keep_alive && self.manner.version != Version::Http10 {
+            After::KeepAlive
+        } else {
+            After::Close
+        }
     }
 
     /// Reads once; the end of the connection is told to the reader.
@@ -307,7 +316,8 @@ impl Relay<'_> {
         self.buffer = buffer;
         match result {
             Ok(n) if n > 0 => Ok(()),
-            _ => self.reader.peer_ended().map_err(|broken| Some(broken_body(broken))),
+            Ok(_) => self.reader.peer_ended().map_err(|broken| Some(broken_body(broken))),
+            Err(_) => self.reader.peer_failed().map_err(|broken| Some(broken_body(broken))),
         }
     }
 
@@ -368,7 +378,7 @@ impl Relay<'_> {
 
     /// Appends `data` as a chunk.
     fn frame(&self, data: &[u8], wire: &mut Vec<u8>) {
-        if !self.manner.http11 {
+        if self.manner.version != Version::Http11 {
             wire.extend_from_slice(data);
         } else if !data.is_empty() {
             let mut line = [0u8; GAP];
@@ -381,7 +391,7 @@ impl Relay<'_> {
 
     /// Makes a chunk of `out[GAP..]` where it stands; returns where the bytes to write begin.
     fn frame_in_place(&self, out: &mut Vec<u8>) -> usize {
-        if !self.manner.http11 || out.len() == GAP {
+        if self.manner.version != Version::Http11 || out.len() == GAP {
             return GAP;
         }
         let data = out.len() - GAP;
@@ -391,7 +401,7 @@ impl Relay<'_> {
     }
 
     fn end(&self, wire: &mut Vec<u8>) {
-        if self.manner.http11 {
+        if self.manner.version == Version::Http11 {
             wire.extend_from_slice(b"0\r\n\r\n");
         }
     }

@@ -1,10 +1,30 @@
 //! Heads of answers to clients.
 
+use std::sync::Arc;
+
 use crate::api::{Dialect, Failure};
+use crate::wire::coding;
 use crate::wire::http1::request::Name;
 
 use super::Shard;
 use super::head::Incoming;
+
+/// What a compressed answer says of itself.
+pub const SQUEEZED: &[u8] = b"content-encoding: gzip\r\nvary: accept-encoding\r\n";
+
+/// Largest body that is compressed: about a millisecond.
+const SQUEEZED_MAX: usize = 64 * 1024;
+
+/// The version of HTTP that a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// A stream ends with its connection.
+    Http10,
+    /// A stream is in chunks.
+    Http11,
+    /// A stream is a stream.
+    Http2,
+}
 
 /// What all answers of one exchange have in common.
 #[derive(Debug, Clone)]
@@ -15,18 +35,24 @@ pub struct Manner {
     pub dialect: Dialect,
     /// Whether the connection lives on.
     pub keep_alive: bool,
-    /// Whether the client knows chunks.
-    pub http11: bool,
+    /// What its answers are framed by.
+    pub version: Version,
     /// HEAD: no body is sent.
     pub head_only: bool,
-    /// The client is a browser's page.
-    pub cors: bool,
+    /// What a browser's page is told, ready to be sent.
+    pub cors: Arc<str>,
+    /// Lines about rates and quotas, ready to be sent.
+    pub rates: Vec<u8>,
+    /// Large JSON may be compressed.
+    pub gzip: bool,
+    /// The connection is encrypted.
+    pub secure: bool,
 }
 
 impl Manner {
     /// For a request that was read.
     #[must_use]
-    pub fn of(shard: &Shard, incoming: &Incoming) -> Self {
+    pub fn of(shard: &Shard, incoming: &Incoming, secure: bool) -> Self {
         let (buffer, request) = (&incoming.buffer, &incoming.request);
         let given = request
             .field(buffer, Name::RequestId)
@@ -35,24 +61,37 @@ impl Manner {
             request_id: given
                 .map_or_else(|| request_id(shard), |id| String::from_utf8_lossy(id).into_owned()),
             dialect: crate::route::dialect(request.path.text(buffer)),
-            keep_alive: request.keep_alive && !shard.world.is_draining(),
-            http11: request.http11,
+            keep_alive: request.keep_alive && (incoming.http2 || !shard.world.is_draining()),
+            version: match (incoming.http2, request.http11) {
+                (true, _) => Version::Http2,
+                (false, true) => Version::Http11,
+                (false, false) => Version::Http10,
+            },
             head_only: request.method == crate::wire::http1::Method::Head,
-            cors: request.field(buffer, Name::Origin).is_some(),
+            cors: request
+                .field(buffer, Name::Origin)
+                .map_or_else(Default::default, |origin| shard.cors.of(origin)),
+            rates: Vec::new(),
+            gzip: shard.world.config.server.gzip
+                && request.field(buffer, Name::AcceptEncoding).is_some_and(coding::accepts_gzip),
+            secure,
         }
     }
 
     /// For bytes that are no request.
     #[must_use]
-    pub fn of_nothing(shard: &Shard) -> Self {
+    pub fn of_nothing(shard: &Shard, secure: bool) -> Self {
         let dialect = Dialect::Openai;
         Self {
             request_id: request_id(shard),
             dialect,
             keep_alive: false,
-            http11: true,
+            version: Version::Http11,
             head_only: false,
-            cors: false,
+            cors: Arc::default(),
+            rates: Vec::new(),
+            gzip: false,
+            secure,
         }
     }
 
@@ -70,15 +109,15 @@ impl Manner {
         out.extend_from_slice(b"\r\n");
         if !self.keep_alive {
             out.extend_from_slice(b"connection: close\r\n");
-        } else if !self.http11 {
+        } else if self.version == Version::Http10 {
             out.extend_from_slice(b"connection: keep-alive\r\n");
         }
-        if self.cors {
-            out.extend_from_slice(
-                b"access-control-allow-origin: *\r\naccess-control-expose-headers: *\r\nvary: Origin\r\n",
-            );
-        }
+        out.extend_from_slice(self.cors.as_bytes());
+        out.extend_from_slice(&self.rates);
         out.extend_from_slice(&shard.headers);
+        if self.secure {
+            out.extend_from_slice(&shard.secure_headers);
+        }
     }
 
     /// A whole answer of ours.
@@ -94,6 +133,13 @@ impl Manner {
         let mut out = Vec::with_capacity(512 + body.len());
         self.begin(shard, status, &mut out);
         out.extend_from_slice(fields.as_bytes());
+        let mut squeezed = Vec::new();
+        let body = if content_type == "application/json" && self.squeeze(shard, body, &mut squeezed) {
+            out.extend_from_slice(SQUEEZED);
+            &squeezed
+        } else {
+            body
+        };
         if status != 204 {
             out.extend_from_slice(b"content-type: ");
             out.extend_from_slice(content_type.as_bytes());
@@ -107,6 +153,16 @@ impl Manner {
         out
     }
 
+    /// Compresses `body` into `out` if the client takes it and it is worth it. Bodies beyond [`SQUEEZED_MAX`] would
+    /// hold the shard too long.
+    #[must_use]
+    pub fn squeeze(&self, shard: &Shard, body: &[u8], out: &mut Vec<u8>) -> bool {
+        let worth = self.gzip
+            && body.len() as u64 >= shard.world.config.server.gzip_bytes_min.0
+            && body.len() <= SQUEEZED_MAX;
+        worth && coding::gzip(body, out) && out.len() < body.len()
+    }
+
     /// The answer that tells of a failure.
     #[must_use]
     pub fn failure(&self, shard: &Shard, failure: &Failure, fields: &str) -> Vec<u8> {
@@ -114,6 +170,12 @@ impl Manner {
         let mut all = String::from(fields);
         if let Some(seconds) = failure.retry_after_s {
             let _ = write!(all, "retry-after: {seconds}\r\n");
+        }
+        if let Some(ms) = failure.retry_after_ms {
+            let _ = write!(all, "retry-after-ms: {ms}\r\n");
+        }
+        if failure.status == 401 {
+            all.push_str("www-authenticate: Bearer\r\n");
         }
         if failure.final_for_client() {
             all.push_str("x-should-retry: false\r\n");
@@ -127,6 +189,24 @@ impl Manner {
         }
         self.whole(shard, failure.status, "application/json", &all, &failure.body(self.dialect))
     }
+}
+
+/// Where a plain request is sent: the same host and target over TLS. `None`: it names no host.
+#[must_use]
+pub fn secure_location(incoming: &Incoming, port: u16) -> Option<String> {
+    let (buffer, request) = (&incoming.buffer, &incoming.request);
+    let host = std::str::from_utf8(request.field(buffer, Name::Host)?).ok()?;
+    let name_end =
+        if host.starts_with('[') { host.find(']')? + 1 } else { host.find(':').unwrap_or(host.len()) };
+    let name = host.get(..name_end)?;
+    let path = request.path.text(buffer);
+    let path = if path.starts_with('/') { path } else { "/" };
+    let query = request.query.text(buffer);
+    let mark = if query.is_empty() { "" } else { "?" };
+    Some(match port {
+        443 => format!("https://{name}{path}{mark}{query}"),
+        port => format!("https://{name}:{port}{path}{mark}{query}"),
+    })
 }
 
 /// `content-length: n`.
@@ -175,7 +255,9 @@ pub fn reason(status: u16) -> &'static str {
         201 => "Created",
         202 => "Accepted",
         204 => "No Content",
+        301 => "Moved Permanently",
         307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",

@@ -1,18 +1,20 @@
 //! From a listening socket to requests: accepting, sharing out, and keeping connections.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use monoio::net::TcpStream;
-
-use super::head::{self, Next, NoRequest};
-use super::reply::Manner;
-use super::{Shard, exchange};
+use super::head::{self, Incoming, Next, NoRequest};
+use super::reply::{self, Manner};
+use super::{Shard, exchange, streams};
 use crate::api::{Failure, FailureKind};
-use crate::net::client::{self, End};
-use crate::net::listener::{self, Listener};
+use crate::net::client::{self, End, Line};
+use crate::net::handoff::Handed;
+use crate::net::link::Link;
+use crate::net::listener::{self, Listener, Role};
 use crate::net::{Client, clock, memory, task};
+use crate::wire::http1::RequestError;
 use crate::world::Seat;
 
 /// What we read of a client that is still sending when it has been answered.
@@ -35,13 +37,14 @@ pub async fn accept(shard: Rc<Shard>, listener: Rc<Listener>) {
         let exhausted = || shard.metrics().exhausted.add(1);
         let Some((stream, peer)) = listener.accept(exhausted).await else { return };
         shard.metrics().accepted.add(1);
+        let role = listener.role();
         match shard.elsewhere() {
-            None => connection(&shard, stream, peer),
+            None => connection(&shard, stream.into(), peer, role),
             Some(other) => {
                 let door = &shard.world.shards[other].door;
-                match door.push(listener::detach(stream), peer) {
+                match door.push((listener::detach(stream), peer, role)) {
                     Ok(()) => shard.metrics().handed_over.add(1),
-                    Err((stream, peer)) => adopt(&shard, stream, peer),
+                    Err(handed) => adopt(&shard, handed),
                 }
             }
         }
@@ -51,8 +54,8 @@ pub async fn accept(shard: Rc<Shard>, listener: Rc<Listener>) {
 /// Takes what other shards hand over.
 pub async fn receive(shard: Rc<Shard>) {
     loop {
-        let (stream, peer) = shard.world.shards[shard.index].door.pop().await;
-        adopt(&shard, stream, peer);
+        let handed = shard.world.shards[shard.index].door.pop().await;
+        adopt(&shard, handed);
     }
 }
 
@@ -79,55 +82,91 @@ pub async fn housekeeping(shard: Rc<Shard>) {
     }
 }
 
-fn adopt(shard: &Rc<Shard>, stream: std::net::TcpStream, peer: SocketAddr) {
+fn adopt(shard: &Rc<Shard>, (stream, peer, role): Handed) {
     if let Ok(stream) = listener::attach(stream) {
-        connection(shard, stream, peer);
+        connection(shard, stream.into(), peer, role);
     }
 }
 
 /// Takes a new connection in. Until its first byte comes it rests.
-fn connection(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr) {
+fn connection(shard: &Rc<Shard>, link: Link, peer: SocketAddr, role: Role) {
     let Some(seat) = shard.world.seat() else { return };
-    rest(Open::new(shard, seat), stream, peer, shard.world.config.server.head_timeout);
+    rest(Open::new(shard, seat, role), link, peer, shard.world.config.server.head_timeout);
 }
 
 /// Lets a connection wait for bytes, at most for `patience`, in the least memory: no buffer, no exchange.
-fn rest(open: Open, stream: TcpStream, peer: SocketAddr, patience: Duration) {
+fn rest(open: Open, link: Link, peer: SocketAddr, patience: Duration) {
     let tasks = Rc::clone(&open.shard.tasks);
     let timer = open.shard.timers.add();
     timer.set_idle(open.shard.clock.after(patience));
     task::spawn(&tasks, async move {
-        if client::readable(&stream, &timer).await {
-            drop(timer);
-            wake(open, stream, peer);
+        if !client::readable(&link, &timer).await {
+            return link.dismiss();
+        }
+        drop(timer);
+        if open.role == Role::Tls && !link.is_tls() {
+            Box::pin(shake_hands(open, link, peer)).await;
+        } else {
+            wake(open, link, peer);
         }
     });
 }
 
-/// Serves a connection on which something has come, in a task of its own, until it closes or rests.
-fn wake(open: Open, stream: TcpStream, peer: SocketAddr) {
+/// Runs the TLS handshake of a connection whose first bytes are there, then serves it.
+async fn shake_hands(open: Open, link: Link, peer: SocketAddr) {
     let shard = Rc::clone(&open.shard);
+    let Some((acceptor, tls)) = shard.world.tls.as_ref().zip(shard.world.config.server.tls.as_ref()) else {
+        return;
+    };
+    let timer = shard.timers.add();
+    timer.set(shard.clock.after(tls.handshake_timeout));
+    let pass = match clock::before(&timer, pin!(shard.handshakes.enter())).await {
+        Some(pass) => pass,
+        None => return shard.metrics().tls_failed.add(1),
+    };
+    let Ok(session) = acceptor.session() else { return };
+    let shaken = Link::accept(link, session, &timer, &shard.buffers).await;
+    drop((pass, timer));
+    match shaken {
+        Some(link) if link.is_http2() => {
+            shard.metrics().tls_handshakes.add(1);
+            let tasks = Rc::clone(&shard.tasks);
+            task::spawn(&tasks, streams::serve(open, link, peer));
+        }
+        Some(link) => {
+            shard.metrics().tls_handshakes.add(1);
+            wake(open, link, peer);
+        }
+        None => shard.metrics().tls_failed.add(1),
+    }
+}
+
+/// Serves a connection on which something has come, in a task of its own, until it closes or rests.
+fn wake(open: Open, link: Link, peer: SocketAddr) {
+    let (shard, role) = (Rc::clone(&open.shard), open.role);
     let (timer, buffers, tasks) = (shard.timers.add(), Rc::clone(&shard.buffers), Rc::clone(&shard.tasks));
     let patience = shard.world.config.server.keep_alive;
-    let exchanges = async move |mut client: Client| {
-        client.limit_writes(shard.world.config.server.write_timeout);
-        requests(&shard, &mut client).await
+    let exchanges = async move |mut line: Line| {
+        line.limit_writes(shard.world.config.server.write_timeout);
+        requests(&shard, Client::Line(line), role).await
     };
-    let rested = move |stream| rest(open, stream, peer, patience);
-    task::spawn(&tasks, client::run_until_rest(stream, peer, timer, buffers, exchanges, rested));
+    let rested = move |link| rest(open, link, peer, patience);
+    task::spawn(&tasks, client::run_until_rest(link, peer, timer, buffers, exchanges, rested));
 }
 
 /// Counts a connection while it lives.
-struct Open {
-    shard: Rc<Shard>,
+pub struct Open {
+    /// Where it is.
+    pub shard: Rc<Shard>,
+    role: Role,
     _seat: Seat,
 }
 
 impl Open {
-    fn new(shard: &Rc<Shard>, seat: Seat) -> Self {
+    fn new(shard: &Rc<Shard>, seat: Seat, role: Role) -> Self {
         let connections = &shard.metrics().connections;
         connections.set(connections.get() + 1);
-        Self { shard: Rc::clone(shard), _seat: seat }
+        Self { shard: Rc::clone(shard), role, _seat: seat }
     }
 }
 
@@ -138,20 +177,29 @@ impl Drop for Open {
     }
 }
 
-async fn requests(shard: &Rc<Shard>, client: &mut Client) -> End {
+async fn requests(shard: &Rc<Shard>, mut client: Client, role: Role) -> End {
     loop {
-        match head::wait(shard, client).await {
+        let Client::Line(line) = &mut client else { return End::Close };
+        match head::wait(shard, line).await {
             Next::Request => {}
             Next::Rest => return End::Rest,
-            Next::Close => return End::Close,
+            Next::Close => {
+                line.say_goodbye();
+                return End::Close;
+            }
         }
         // In memory of its own: while it waits, a connection does not hold it.
-        match Box::pin(one(shard, client)).await {
+        let after = Box::pin(one(shard, &mut client, role)).await;
+        let Client::Line(line) = &mut client else { return End::Close };
+        match after {
             After::KeepAlive => {}
-            After::Close => return End::Close,
+            After::Close => {
+                line.say_goodbye();
+                return End::Close;
+            }
             After::Linger => {
-                client.timer().set(shard.clock.now_us() + 2_000_000);
-                Box::pin(client.linger(LINGER_BYTES)).await;
+                line.timer().set(shard.clock.now_us() + 2_000_000);
+                Box::pin(line.linger(LINGER_BYTES)).await;
                 return End::Close;
             }
         }
@@ -159,15 +207,12 @@ async fn requests(shard: &Rc<Shard>, client: &mut Client) -> End {
 }
 
 /// One request, from its first byte to what becomes of the connection.
-async fn one(shard: &Rc<Shard>, client: &mut Client) -> After {
+async fn one(shard: &Rc<Shard>, client: &mut Client, role: Role) -> After {
     match head::read(shard, client).await {
+        Ok(incoming) if role == Role::Redirect => redirect(shard, client, incoming).await,
         Ok(incoming) => exchange::run(shard, client, incoming).await,
         Err(NoRequest::Quiet) => After::Close,
-        Err(NoRequest::Refused(error)) => {
-            let failure =
-                Failure { status: error.status(), ..Failure::new(FailureKind::Http, error.message()) };
-            refuse(shard, client, &failure).await
-        }
+        Err(NoRequest::Refused(error)) => refuse(shard, client, &unfit(error)).await,
         Err(NoRequest::TimedOut) => {
             let failure = Failure::new(FailureKind::BodyTimeout, "The request headers did not come in time.");
             refuse(shard, client, &failure).await
@@ -175,9 +220,35 @@ async fn one(shard: &Rc<Shard>, client: &mut Client) -> After {
     }
 }
 
-async fn refuse(shard: &Shard, client: &mut Client, failure: &Failure) -> After {
+/// What a request is told that breaks a rule of HTTP.
+#[must_use]
+pub fn unfit(error: RequestError) -> Failure {
+    Failure { status: error.status(), ..Failure::new(FailureKind::Http, error.message()) }
+}
+
+/// Sends a plain request to TLS: the same host, the same target.
+async fn redirect(shard: &Shard, client: &mut Client, incoming: Incoming) -> After {
+    let Some((tls, port)) = shard.world.config.server.tls.as_ref().zip(shard.world.redirect_port) else {
+        return After::Close;
+    };
+    let Some(location) = reply::secure_location(&incoming, port) else {
+        let failure = Failure::new(FailureKind::BadRequest, "The Host header is missing.");
+        return refuse(shard, client, &failure).await;
+    };
+    shard.metrics().local(tls.redirect_status);
+    let manner = Manner { keep_alive: false, ..Manner::of(shard, &incoming, client.is_tls()) };
+    let fields = format!("location: {location}\r\n");
+    let answer = manner.whole(shard, tls.redirect_status, "text/plain; charset=utf-8", &fields, b"");
+    match client.write(answer).await {
+        Ok(_) => After::Linger,
+        Err(_) => After::Close,
+    }
+}
+
+/// Tells of a failure before there is an exchange.
+pub async fn refuse(shard: &Shard, client: &mut Client, failure: &Failure) -> After {
     shard.metrics().local(failure.status);
-    let answer = Manner::of_nothing(shard).failure(shard, failure, "");
+    let answer = Manner::of_nothing(shard, client.is_tls()).failure(shard, failure, "");
     match client.write(answer).await {
         Ok(_) => After::Linger,
         Err(_) => After::Close,

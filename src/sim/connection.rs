@@ -43,7 +43,7 @@ pub fn begin(sim: &Rc<Sim>, stream: TcpStream, peer: SocketAddr) {
             }
             First::Serve => drop(second),
         }
-        client::run(stream, peer, timer, buffers, |client| requests(&sim, client)).await;
+        client::run(stream.into(), peer, timer, buffers, |line| requests(&sim, Client::Line(line))).await;
     });
 }
 

@@ -20,7 +20,7 @@ use super::stats::Stats;
 use crate::config::Driver;
 use crate::net::buffer::Buffers;
 use crate::net::clock::{self, Timers};
-use crate::net::listener::{self, Listener};
+use crate::net::listener::{self, Listener, Role};
 use crate::net::runtime::Runtime;
 use crate::net::task::{self, TaskCounts};
 use crate::wire::json;
@@ -116,7 +116,7 @@ async fn serve(
     stats: Arc<Stats>,
     stopping: &AtomicBool,
 ) -> io::Result<()> {
-    let listener = Rc::new(Listener::new(socket)?);
+    let listener = Rc::new(Listener::new(socket, Role::Plain)?);
     let sim = Rc::new(Sim::new(options, addr, stats));
     task::spawn(&sim.tasks, accept(Rc::clone(&sim), Rc::clone(&listener)));
     while !stopping.load(Ordering::Acquire) {

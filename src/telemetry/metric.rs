@@ -174,6 +174,23 @@ pub struct GuardMetrics {
     pub remembered: Counter,
 }
 
+/// Requests that the door refused, on one shard.
+#[derive(Debug, Default)]
+pub struct LimiterMetrics {
+    /// By their rate, by the zone's place in the configuration.
+    pub zones: Box<[Counter]>,
+    /// By the count of their client.
+    pub concurrent: Counter,
+    /// By the count of their key.
+    pub key_concurrent: Counter,
+    /// By the requests of their key.
+    pub key_requests: Counter,
+    /// By the tokens of their key.
+    pub key_tokens: Counter,
+    /// For want of a key.
+    pub keys_refused: Counter,
+}
+
 /// Numbers of one shard.
 #[derive(Debug)]
 pub struct ShardMetrics {
@@ -185,6 +202,12 @@ pub struct ShardMetrics {
     pub accepted: Counter,
     /// Client connections handed to another shard.
     pub handed_over: Counter,
+    /// TLS handshakes that succeeded.
+    pub tls_handshakes: Counter,
+    /// TLS handshakes that failed or took too long.
+    pub tls_failed: Counter,
+    /// HTTP/2 connections closed by the frame guard.
+    pub http2_abuses: Counter,
     /// Accepts that failed for want of descriptors or memory.
     pub exhausted: Counter,
     /// Exchanges running now.
@@ -203,6 +226,8 @@ pub struct ShardMetrics {
     pub upstream_idle: Counter,
     /// What the guard did.
     pub guard: GuardMetrics,
+    /// What the door refused.
+    pub limiter: LimiterMetrics,
     /// Tasks that ended by a panic.
     pub panics: Counter,
     /// Tasks alive now.
@@ -212,15 +237,18 @@ pub struct ShardMetrics {
 }
 
 impl ShardMetrics {
-    /// Zero everywhere, for so many endpoints.
+    /// Zero everywhere, for so many endpoints and zones of limits.
     #[must_use]
-    pub fn new(endpoints: usize) -> Self {
+    pub fn new(endpoints: usize, zones: usize) -> Self {
         Self {
             models: (0..SLOTS_MAX).map(|_| OnceLock::new()).collect(),
             endpoints,
             connections: Counter::default(),
             accepted: Counter::default(),
             handed_over: Counter::default(),
+            tls_handshakes: Counter::default(),
+            tls_failed: Counter::default(),
+            http2_abuses: Counter::default(),
             exhausted: Counter::default(),
             exchanges: Counter::default(),
             local_by_status: Default::default(),
@@ -230,6 +258,10 @@ impl ShardMetrics {
             upstream_reuses: Counter::default(),
             upstream_idle: Counter::default(),
             guard: GuardMetrics::default(),
+            limiter: LimiterMetrics {
+                zones: (0..zones).map(|_| Counter::default()).collect(),
+                ..LimiterMetrics::default()
+            },
             panics: Counter::default(),
             tasks: Counter::default(),
             thread: AtomicUsize::new(0),
@@ -272,7 +304,7 @@ mod tests {
         assert_eq!(slots.of("a"), 1);
         assert_eq!(slots.of("one too many"), 0);
         assert_eq!(slots.names().len(), SLOTS_MAX);
-        let metrics = ShardMetrics::new(2);
+        let metrics = ShardMetrics::new(2, 0);
         metrics.model(7).status(204);
         metrics.model(7).status(418);
         assert_eq!(metrics.model(7).by_status[0].get(), 1);

@@ -6,6 +6,7 @@
 //! `rate` does not mind and `promtool check metrics` accepts.
 
 mod guard;
+mod limiter;
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
@@ -22,6 +23,7 @@ pub fn render(world: &World) -> String {
     page.own(&models);
     page.endpoints();
     page.shards();
+    page.limiter();
     page.guard();
     if world.config.metrics.litellm_names {
         page.guide(&models);
@@ -191,7 +193,7 @@ impl Page<'_> {
 
     fn shards(&mut self) {
         type Pick = fn(&ShardMetrics) -> u64;
-        let families: [(&str, &str, &str, Pick); 12] = [
+        let families: [(&str, &str, &str, Pick); 15] = [
             ("corelane_client_connections", "gauge", "Client connections open now.", |m| m.connections.get()),
             ("corelane_exchanges_in_flight", "gauge", "Exchanges running now.", |m| m.exchanges.get()),
             ("corelane_connections_accepted_total", "counter", "Client connections accepted.", |m| {
@@ -203,6 +205,15 @@ impl Page<'_> {
                 "Client connections given to a less loaded shard.",
                 |m| m.handed_over.get(),
             ),
+            ("corelane_tls_handshakes_total", "counter", "TLS handshakes that succeeded.", |m| {
+                m.tls_handshakes.get()
+            }),
+            ("corelane_tls_failed_total", "counter", "TLS handshakes that failed or took too long.", |m| {
+                m.tls_failed.get()
+            }),
+            ("corelane_http2_abuses_total", "counter", "HTTP/2 connections closed for abuse.", |m| {
+                m.http2_abuses.get()
+            }),
             (
                 "corelane_accept_exhausted_total",
                 "counter",

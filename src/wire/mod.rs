@@ -4,6 +4,8 @@
 //! "more is needed", or the rule that was broken. None may panic on any input, none loops without progress, and
 //! none allocates beyond what its caller lends. Each has a fuzz target in `fuzz/`.
 
+pub mod coding;
+pub mod h2;
 pub mod http1;
 pub mod json;
 pub mod ndjson;

@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod corpus;
 pub mod fleet;
+pub mod h2;
 pub mod lane;
 pub mod upstream;
 
@@ -45,6 +46,8 @@ pub struct Gateway {
     pub addr: SocketAddr,
     /// The admin listener.
     pub admin: SocketAddr,
+    /// The TLS listener, if there is one.
+    pub tls: Option<SocketAddr>,
 }
 
 impl Gateway {
@@ -79,7 +82,7 @@ impl Gateway {
             .spawn()
             .expect("spawn the gateway");
         let ready = ready_line(&mut child);
-        let Some((addr, admin)) = ready.as_deref().and_then(addresses) else {
+        let Some((addr, admin, tls)) = ready.as_deref().and_then(addresses) else {
             let _ = child.kill();
             let _ = child.wait();
             panic!(
@@ -87,7 +90,7 @@ impl Gateway {
                 fs::read_to_string(&log).unwrap_or_default()
             );
         };
-        Gateway { child, config, log, addr, admin }
+        Gateway { child, config, log, addr, admin, tls }
     }
 
     /// The process id.
@@ -204,8 +207,12 @@ fn ready_line(child: &mut Child) -> Option<String> {
     receive.recv_timeout(START_DEADLINE).ok()
 }
 
-/// The two addresses of a ready line.
-fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let value = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key))?.parse().ok();
-    Some((value("http=")?, value("admin=")?))
+/// The addresses of a ready line: plain (unspecified if there is only TLS), admin, TLS; the first of each.
+fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr, Option<SocketAddr>)> {
+    let value = |key: &str| -> Option<SocketAddr> {
+        line.split(' ').find_map(|word| word.strip_prefix(key))?.split(',').next()?.parse().ok()
+    };
+    let tls = value("https=");
+    let plain = value("http=").or_else(|| tls.map(|_| SocketAddr::from(([0, 0, 0, 0], 0))));
+    Some((plain?, value("admin=")?, tls))
 }

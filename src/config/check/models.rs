@@ -13,7 +13,7 @@ use super::unavailable;
 /// Public names that a gateway may have: each is a label in the metrics.
 const MODELS_MAX: usize = 10_000;
 /// Prefixes by which LiteLLM names a provider; no endpoint knows them.
-const PROVIDER_PREFIXES: [&str; 2] = ["ollama/", "ollama_chat/"];
+pub(super) const PROVIDER_PREFIXES: [&str; 2] = ["ollama/", "ollama_chat/"];
 
 /// A model name as it is compared: lower-case ASCII, without one `:latest` at its end.
 pub fn normalized(name: &str) -> String {
@@ -86,16 +86,19 @@ fn read_name(value: Value<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Visible ASCII that needs no escape in JSON or a metric's label; one `*`, at the end.
-fn check_name(value: &Value<'_>, text: &str) {
+/// Whether `text` is visible ASCII that needs no escape in JSON or a metric's label; one `*`, at the end.
+pub(super) fn check_name(value: &Value<'_>, text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    if text.is_empty() || text.len() > 256 || !text.bytes().all(allowed) {
+    let named = (1..=256).contains(&text.len()) && text.bytes().all(allowed);
+    let ended = text.find('*').is_none_or(|at| at + 1 == text.len());
+    if !named {
         let hint = r#"1 to 256 visible ASCII characters, without `"` and `\`"#;
         value.wrong(format!("{} is no model name", quote(text)), hint);
     }
-    if text.find('*').is_some_and(|at| at + 1 != text.len()) {
+    if !ended {
         value.wrong(format!("{} has a `*` before its end", quote(text)), "only one, at the end: `ollama/*`");
     }
+    named && ended
 }
 
 fn read_upstream_model(table: &mut Table<'_>, name: &str) -> String {

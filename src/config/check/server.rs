@@ -7,10 +7,13 @@ use super::super::problem::quote;
 use super::super::reader::{Table, Value};
 use super::super::render::DRIVERS;
 use super::super::{Bytes, Cidr, Server};
-use super::unavailable;
+use super::endpoints::read_secret;
+use super::{cors, tls};
 
-/// Listeners that a gateway may have.
+/// Listeners that a gateway may have, plain and TLS each.
 const LISTEN_MAX: usize = 16;
+/// Messages of a chat that may be allowed.
+const MESSAGES_MAX: i64 = 100_000;
 /// Address ranges that a request's peer is compared with.
 const PROXIES_MAX: usize = 256;
 /// Headers that may be added to an answer, and the bytes of one of them.
@@ -38,9 +41,13 @@ pub(super) fn read(table: &mut Table<'_>) -> Server {
     let default = Server::default();
     let ms = Duration::from_millis(1);
     let (kib, mib, gib) = (Bytes(1 << 10), Bytes(1 << 20), Bytes(1 << 30));
-    let listen = table.take("listen").and_then(read_listen).unwrap_or(default.listen);
+    let (listen, tls) = (table.take("listen"), table.take("tls"));
+    let least = usize::from(tls.is_none());
+    let listen = listen.and_then(|value| read_listen(&value, least)).unwrap_or(default.listen);
+    let admin_listen = read_admin_listen(table, &listen, default.admin_listen);
     let server = Server {
-        admin_listen: read_admin_listen(table, &listen, default.admin_listen),
+        tls: tls.and_then(|value| tls::read(&value, &listen, admin_listen)),
+        admin_listen,
         listen,
         shards: table.take("shards").and_then(read_shards),
         pin: table.take("pin").and_then(|value| value.flag()),
@@ -70,20 +77,25 @@ pub(super) fn read(table: &mut Table<'_>) -> Server {
         drain_timeout: table.time("drain_timeout", Duration::ZERO, default.drain_timeout),
         trusted_proxies: table.take("trusted_proxies").map(read_proxies).unwrap_or_default(),
         headers: table.take("headers").map(read_headers).unwrap_or_default(),
+        cors: table.section("cors", cors::read),
+        gzip: table.flag("gzip", default.gzip),
+        gzip_bytes_min: table.size("gzip_bytes_min", Bytes(1), gib, default.gzip_bytes_min),
+        messages_max: table.integer("messages_max", 1, MESSAGES_MAX, default.messages_max),
+        admin_token: table.take("admin_token").and_then(|value| read_secret(&value)),
     };
     check_bounds(table, &server);
-    unavailable::refuse(table, "tls", "TLS on listeners");
     server
 }
 
-fn read_listen(value: Value<'_>) -> Option<Vec<SocketAddr>> {
+/// Addresses of listeners, `least` of them at least.
+pub(super) fn read_listen(value: &Value<'_>, least: usize) -> Option<Vec<SocketAddr>> {
     if value.as_text().is_some() {
         value.wrong("expected an array, found a string", r#"e.g. ["0.0.0.0:8000"]"#);
         return None;
     }
     let items = value.items()?;
-    if items.is_empty() || items.len() > LISTEN_MAX {
-        value.wrong(format!("{} listeners", items.len()), format!("from 1 to {LISTEN_MAX}"));
+    if items.len() < least || items.len() > LISTEN_MAX {
+        value.wrong(format!("{} listeners", items.len()), format!("from {least} to {LISTEN_MAX}"));
         return None;
     }
     let mut listen = Vec::with_capacity(items.len());
@@ -110,18 +122,20 @@ fn read_address(value: &Value<'_>) -> Option<SocketAddr> {
 fn read_admin_listen(table: &mut Table<'_>, listen: &[SocketAddr], default: SocketAddr) -> SocketAddr {
     let value = table.take("admin_listen");
     let admin = value.as_ref().and_then(read_address).unwrap_or(default);
-    let is_shared = |data: &&SocketAddr| {
-        let any = data.ip().is_unspecified() || admin.ip().is_unspecified();
-        admin.port() != 0
-            && data.port() == admin.port()
-            && (data.ip() == admin.ip() || any && data.is_ipv4() == admin.is_ipv4())
-    };
-    if let Some(data) = listen.iter().find(is_shared) {
+    if let Some(data) = listen.iter().find(|data| is_shared(admin, **data)) {
         let place = value.map_or_else(|| table.place.clone(), |value| value.place);
         let message = format!("the admin listener {admin} takes the address of the data listener {data}");
         table.report.add(&place, message, "give `admin_listen` a port of its own");
     }
     admin
+}
+
+/// Whether two listeners would take the same connections.
+pub(super) fn is_shared(one: SocketAddr, other: SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0
+        && one.port() == other.port()
+        && (one.ip() == other.ip() || any && one.is_ipv4() == other.is_ipv4())
 }
 
 /// `"auto"` or a number.
@@ -173,9 +187,13 @@ fn read_headers(value: Value<'_>) -> Vec<(String, String)> {
 }
 
 /// RFC 9110 section 5.6.2: a name is a token.
+pub(super) fn is_header_name(name: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    (1..=256).contains(&name.len()) && name.bytes().all(inside)
+}
+
 fn check_header_name(name: &str, value: &Value<'_>) {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || name.len() > 256 || !name.bytes().all(is_token) {
+    if !is_header_name(name) {
         value.wrong("this is no header name", "letters, digits and `-`, at most 256");
     }
     let lower = name.to_ascii_lowercase();

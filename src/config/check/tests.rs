@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::{Access, Bytes, Driver, Kind, Level, builtin, effective};
 use super::*;
 
+mod edge;
 mod rules;
 
 const ONE: &str = "[[endpoints]]\nname = \"a\"\nurl = \"http://h:1\"\n";
@@ -23,8 +24,8 @@ fn example(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
 }
 
-const EXAMPLES: [&str; 5] =
-    ["minimal.toml", "ollama.toml", "weighted.toml", "openai-compatible.toml", "guard.toml"];
+const EXAMPLES: [&str; 6] =
+    ["minimal.toml", "ollama.toml", "weighted.toml", "openai-compatible.toml", "guard.toml", "edge.toml"];
 
 #[test]
 fn every_example_loads_and_comes_back_from_effective() {
@@ -228,6 +229,7 @@ name = "llama3"
 [health]
 interval = 30
 [limits]
+reject_status = 200
 "#;
     let found = problems(text);
     let places: Vec<(u32, &str)> =
@@ -248,7 +250,7 @@ interval = 30
             (23, "models[0].endpoints[1]"),
             (26, "models[1].name"),
             (28, "health.interval"),
-            (29, "limits"),
+            (30, "limits.reject_status"),
         ]
     );
     let report = Problems(found).to_string();

@@ -1,6 +1,6 @@
 //! Parts of the contract that this version does not build.
 //!
-//! Who configures a limit or TLS relies on it: each is a mistake rather than a silence. Only the value that
+//! Who configures a cache or a budget relies on it: each is a mistake rather than a silence. Only the value that
 //! says "none" is accepted, and every function here goes away with the version that builds its part.
 
 use super::super::reader::{Table, Value};
@@ -10,14 +10,14 @@ pub(super) fn refuse_sections(root: &mut Table<'_>) {
     if let Some(cache) = root.take("cache").filter(|value| !is_off(value)) {
         missing(&cache, "the cache", r#"remove [cache], or set `store = "off"` in it"#);
     }
-    refuse(root, "limits", "limits per client");
-    refuse(root, "keys", "authentication of clients");
 }
 
-/// Refuses a key, whatever its value.
-pub(super) fn refuse(table: &mut Table<'_>, key: &'static str, what: &str) {
-    if let Some(value) = table.take(key) {
-        missing(&value, what, &format!("remove {}", value.place.path));
+/// Refuses a budget of a caller; 0 is none.
+pub(super) fn refuse_budget(table: &mut Table<'_>) {
+    if let Some(value) = table.take("budget")
+        && value.amount().is_some_and(|amount| amount > 0.0)
+    {
+        value.wrong("budgets are not available in this version", "remove budget, or set it to 0.0");
     }
 }
 

@@ -58,6 +58,14 @@ impl Reader {
         if self.done() { Ok(()) } else { Err(Broken::Cut) }
     }
 
+    /// Notes that reading has failed: unlike a proper end this ends no body.
+    ///
+    /// # Errors
+    /// The body was not over.
+    pub fn peer_failed(&self) -> Result<(), Broken> {
+        if self.done() { Ok(()) } else { Err(Broken::Cut) }
+    }
+
     /// Decodes `buffer[from..]` in place; returns the end of the data.
     ///
     /// # Errors
@@ -120,6 +128,7 @@ mod tests {
             let mut reader = Reader::new(framing);
             assert_eq!(reader.feed(input, |_| Ok::<(), ()>(())), Ok(used), "{framing:?}");
             assert_eq!(reader.done(), done, "{framing:?}");
+            assert_eq!(reader.peer_failed().is_ok(), done, "{framing:?}");
             let ended = reader.peer_ended();
             assert_eq!(ended.is_ok(), done || framing == Framing::Close, "{framing:?}");
         }

@@ -9,6 +9,7 @@ use super::Framing;
 use super::field::{self, has_token};
 use super::limits::{FIELDS_MAX, Limits};
 use crate::wire::Span;
+use crate::wire::coding::Coding;
 
 /// The rule that a request head broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,9 +125,21 @@ pub enum Name {
     AnthropicVersion,
     AnthropicBeta,
     Timeout,
+    AcceptEncoding,
+    Authorization,
+    ApiKey,
+    XApiKey,
+    LitellmApiKey,
 }
 
-const KEPT: usize = Name::Timeout as usize + 1;
+const KEPT: usize = Name::LitellmApiKey as usize + 1;
+
+impl Name {
+    /// Fields that say who asks: two of one name could be read as either.
+    fn is_credential(self) -> bool {
+        matches!(self, Self::Authorization | Self::ApiKey | Self::XApiKey | Self::LitellmApiKey)
+    }
+}
 
 /// The field of that name, if its value is kept. Lengths are compared first: most fields of most clients end there.
 fn kept(name: &str) -> Option<Name> {
@@ -135,13 +148,18 @@ fn kept(name: &str) -> Option<Name> {
         4 => is("host", Name::Host),
         6 => is("accept", Name::Accept).or_else(|| is("origin", Name::Origin)),
         10 => is("user-agent", Name::UserAgent).or_else(|| is("tracestate", Name::TraceState)),
+        7 => is("api-key", Name::ApiKey),
+        9 => is("x-api-key", Name::XApiKey),
         11 => is("traceparent", Name::TraceParent),
+        13 => is("authorization", Name::Authorization),
         12 => is("content-type", Name::ContentType).or_else(|| is("x-request-id", Name::RequestId)),
         14 => is("anthropic-beta", Name::AnthropicBeta),
-        15 => is("x-forwarded-for", Name::ForwardedFor),
-        17 => {
-            is("anthropic-version", Name::AnthropicVersion).or_else(|| is("x-litellm-timeout", Name::Timeout))
+        15 => {
+            is("x-forwarded-for", Name::ForwardedFor).or_else(|| is("accept-encoding", Name::AcceptEncoding))
         }
+        17 => is("anthropic-version", Name::AnthropicVersion)
+            .or_else(|| is("x-litellm-timeout", Name::Timeout))
+            .or_else(|| is("x-litellm-api-key", Name::LitellmApiKey)),
         30 => is("access-control-request-headers", Name::CorsHeaders),
         _ => None,
     }
@@ -160,6 +178,10 @@ pub struct Request {
     pub http11: bool,
     /// Of the body.
     pub framing: Framing,
+    /// How the body is compressed, if it is.
+    pub coding: Option<Coding>,
+    /// The length that was announced for a body which is framed otherwise (HTTP/2).
+    pub announced: Option<u64>,
     /// Whether the client lets the connection live on.
     pub keep_alive: bool,
     /// Whether it waits for `100 Continue`.
@@ -181,6 +203,7 @@ struct Gathered {
     close: bool,
     keep_alive: bool,
     expects_continue: bool,
+    coding: Option<Coding>,
 }
 
 impl Request {
@@ -217,6 +240,8 @@ impl Request {
             query,
             http11,
             framing: gathered.framing(http11)?,
+            coding: gathered.coding.filter(|&coding| coding != Coding::Identity),
+            announced: None,
             keep_alive: if http11 { !gathered.close } else { gathered.keep_alive && !gathered.close },
             expects_continue: http11 && gathered.expects_continue,
             head_bytes,
@@ -260,12 +285,17 @@ impl Gathered {
                 return Ok(());
             }
             16 if name.eq_ignore_ascii_case("content-encoding") => {
-                let identity = value.is_empty() || value.eq_ignore_ascii_case(b"identity");
-                return if identity { Ok(()) } else { Err(RequestError::ContentCoding) };
+                // Twice is a list of two.
+                let coding = Coding::read(value).filter(|_| self.coding.is_none());
+                self.coding = Some(coding.ok_or(RequestError::ContentCoding)?);
+                return Ok(());
             }
             _ => {}
         }
         if let Some(kept) = kept(name) {
+            if kept.is_credential() && self.fields[kept as usize] != Span::default() {
+                return Err(RequestError::Field);
+            }
             self.fields[kept as usize] = Span::of(buffer, value);
         }
         Ok(())

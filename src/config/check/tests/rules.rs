@@ -3,7 +3,7 @@
 use super::{ONE, parse, problems, with_endpoint};
 
 /// Each text has one mistake: its path, and parts of its message and hint.
-fn assert_rules(cases: &[(&str, &str, &str, &str)]) {
+pub(super) fn assert_rules(cases: &[(&str, &str, &str, &str)]) {
     for (text, path, message, hint) in cases {
         let found = problems(text);
         assert_eq!(found.len(), 1, "{text}: {found:#?}");
@@ -13,7 +13,7 @@ fn assert_rules(cases: &[(&str, &str, &str, &str)]) {
     }
 }
 
-fn assert_section(section: &str, cases: &[(&str, &str, &str, &str)]) {
+pub(super) fn assert_section(section: &str, cases: &[(&str, &str, &str, &str)]) {
     for (line, key, message, hint) in cases {
         let text = with_endpoint(&format!("[{section}]\n{line}"));
         assert_rules(&[(&text, &format!("{section}.{key}"), message, hint)]);
@@ -58,8 +58,14 @@ fn the_server_section_is_checked() {
             ("trusted_proxies = [\"10.0.0.1/8\"]", "trusted_proxies[0]", "bits set", "10.0.0.0/8"),
             ("trusted_proxies = [5]", "trusted_proxies[0]", "expected a string", ""),
             ("trusted_proxies = \"10.0.0.0/8\"", "trusted_proxies", "expected an array", "brackets"),
-            ("tls = {}", "tls", "TLS on listeners is not available in this version", "remove server.tls"),
-            ("\"a b\" = 1", "\"a b\"", "unknown key", "known: listen, admin_listen"),
+            ("gzip = 1", "gzip", "expected true or false", ""),
+            ("gzip_bytes_min = 0", "gzip_bytes_min", "out of range", "1B to 1GiB"),
+            ("messages_max = 0", "messages_max", "out of range", "1 to 100000"),
+            ("messages_max = 100001", "messages_max", "out of range", "1 to 100000"),
+            ("admin_token = 5", "admin_token", "expected a string", ""),
+            ("admin_token = \"env:CORELANE_NO_SUCH_VARIABLE\"", "admin_token", "is not set", "env:NAME"),
+            ("admin_token = \"a b\"", "admin_token", "blank", "file:PATH"),
+            ("\"a b\" = 1", "\"a b\"", "unknown key", "known: listen, tls, admin_listen"),
         ],
     );
 }
@@ -126,10 +132,10 @@ fn endpoints_are_checked() {
         ("[[endpoints]]\nname = \"a\"\nurl = 5", "endpoints[0].url", "expected a string", ""),
         ("[[endpoints]]\nname = \"a\"\nurl = \"h:1\"", "endpoints[0].url", "no scheme", "http://host:port"),
         (
-            "[[endpoints]]\nname = \"a\"\nurl = \"https://h\"",
+            "[[endpoints]]\nname = \"a\"\nurl = \"ftp://h\"",
             "endpoints[0].url",
-            "TLS to endpoints is not available in this version",
-            "http://",
+            "neither http nor https",
+            "https://host",
         ),
     ]);
     for (line, key, message, hint) in [
@@ -141,7 +147,10 @@ fn endpoints_are_checked() {
         ("weight = 0", "weight", "0 is out of range", "1 to 1000"),
         ("weight = 1001", "weight", "out of range", "1 to 1000"),
         ("slots = -1", "slots", "out of range", "0 to"),
-        ("base_url = \"x\"", "base_url", "unknown key", "known: name, url, kind, api_key, weight, slots"),
+        ("ca = \"ssl/ca.pem\"", "ca", "`ca` is for https", "https://"),
+        ("ca = 5", "ca", "expected a string", ""),
+        ("ca = \"ssl/\"", "ca", "is no file", "cert.pem"),
+        ("base_url = \"x\"", "base_url", "unknown key", "known: name, url, ca, kind, api_key, weight, slots"),
     ] {
         assert_rules(&[(&format!("{ONE}{line}"), &format!("endpoints[0].{key}"), message, hint)]);
     }
@@ -244,14 +253,12 @@ fn the_small_sections_are_checked() {
 #[test]
 fn what_this_version_does_not_build_is_never_ignored() {
     for (text, path, hint) in [
-        ("[limits]", "limits", "remove limits"),
-        ("[[keys]]\nname = \"a\"", "keys", "remove keys"),
         ("[cache]\nstore = \"memory\"", "cache", "store = \"off\""),
         ("[cache]\nttl = \"1h\"", "cache", "store = \"off\""),
         ("[cache]\nstore = \"off\"\nsize = 5", "cache", "remove [cache]"),
-        ("[server.tls]\ncert = \"x\"", "server.tls", "remove server.tls"),
+        ("[[keys]]\nname = 'a'\nsecret = '12345678'\nbudget = 5", "keys[0].budget", "0.0"),
     ] {
-        assert_rules(&[(&with_endpoint(text), path, "is not available in this version", hint)]);
+        assert_rules(&[(&with_endpoint(text), path, "not available in this version", hint)]);
     }
     assert!(
         parse(&with_endpoint("[guard]\nenabled = false\n[cache]\nstore = \"off\"\n[log]\nmask = true"))

@@ -1,10 +1,11 @@
-//! A client connection: one pump that reads, and a handle for the exchange.
+//! A client connection that carries one exchange at a time: one pump that reads, and a handle for the exchange.
 //!
 //! Both are polled by the same task, so they talk through plain cells. The pump is the only reader of the socket:
 //! while an exchange runs it keeps one read pending, which notices a client that leaves without an extra system
 //! call, and holds what a pipelining client sends early. On a connection that stays idle the pending read is
 //! cancelled *and awaited* (rule 1 of [`crate::net`]) and the socket handed back, so that it can wait without all
-//! this ([`readable`]); in a long stream a poll takes the read's place.
+//! this ([`readable`]); in a long stream a poll takes the read's place. Over TLS the pump opens what it has read, and
+//! only the exchange's side writes.
 //! Cost: an exchange holds one small buffer beside its request.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
@@ -21,18 +22,12 @@ use monoio::buf::IoBufMut;
 use monoio::io::{AsyncWriteRent, CancelableAsyncReadRent, Canceller};
 use monoio::net::TcpStream;
 
-use super::buffer::{self, Buffers};
-use super::clock::Timer;
-use super::socket;
-
-/// Why an operation was given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// The client closed or reset its connection.
-    ClientGone,
-    /// The timer of the connection fired.
-    Deadline,
-}
+use super::Stop;
+use crate::net::buffer::{self, Buffers};
+use crate::net::clock::{self, Timer};
+use crate::net::link::{Link, Tls};
+use crate::net::socket;
+use crate::net::tls::Stage;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pump {
@@ -61,6 +56,7 @@ struct Inbox {
     /// Grows by one with every change the exchange should see.
     changes: Cell<u32>,
     buffers: Rc<Buffers>,
+    tls: Option<Tls>,
 }
 
 impl Inbox {
@@ -71,6 +67,9 @@ impl Inbox {
 
     /// The buffer for the next read.
     fn take(&self) -> Vec<u8> {
+        if self.tls.is_some() {
+            return self.buffers.large(); // a whole record fits
+        }
         let lent = if self.lent.get() { std::mem::take(&mut *self.bytes.borrow_mut()) } else { Vec::new() };
         if lent.capacity() == 0 { self.buffers.small() } else { lent }
     }
@@ -86,13 +85,35 @@ impl Inbox {
         }
     }
 
+    /// Opens what was read and puts its plaintext behind what is held. `None`: the peer has ended or broke a rule.
+    fn open(&self, tls: &Tls, read: Vec<u8>) -> Option<usize> {
+        let mut session = tls.borrow_mut();
+        let mut bytes = self.bytes.borrow_mut();
+        let before = bytes.len();
+        let spare = session.receive(read, &mut bytes).ok()?;
+        if let Some(spare) = spare {
+            self.buffers.give(spare);
+        }
+        let opened = bytes.len() - before;
+        (opened > 0 || session.stage() != Stage::Ended).then_some(opened)
+    }
+
     fn finish(&self, result: &io::Result<usize>, read: Vec<u8>) {
-        self.put(read);
+        let opened = match (&self.tls, result) {
+            (Some(tls), Ok(1..)) => match self.open(tls, read) {
+                Some(0) => return self.set(Pump::Wanted), // a part of a record, or nothing for us
+                opened => opened,
+            },
+            (_, result) => {
+                self.put(read);
+                result.as_ref().ok().copied().filter(|&read| read > 0)
+            }
+        };
         self.lent.set(false);
-        match result {
-            Ok(0) | Err(_) => self.set(Pump::Ended),
-            Ok(_) if self.watching.get() && self.has_room() => self.set(Pump::Wanted),
-            Ok(_) => self.set(Pump::Rest),
+        match opened {
+            None => self.set(Pump::Ended),
+            Some(_) if self.watching.get() && self.has_room() => self.set(Pump::Wanted),
+            Some(_) => self.set(Pump::Rest),
         }
     }
 
@@ -103,7 +124,7 @@ impl Inbox {
 }
 
 /// The exchange's hold on its client.
-pub struct Client {
+pub struct Line {
     inbox: Rc<Inbox>,
     stream: Shared,
     fd: RawFd,
@@ -111,7 +132,12 @@ pub struct Client {
     peer_text: Box<str>,
     timer: Timer,
     write_limit_us: Option<u64>,
+    /// A write was given up in the middle: nothing may follow it.
+    cut: bool,
 }
+
+/// Plaintext sealed at once: its records fit a large buffer.
+const SEALED_AT_ONCE: usize = buffer::LARGE - 64;
 
 /// The socket as both sides of the task use it: reads by the pump, writes by the exchange, never across an await.
 type Shared = Rc<UnsafeCell<TcpStream>>;
@@ -121,7 +147,7 @@ type Shared = Rc<UnsafeCell<TcpStream>>;
 pub enum End {
     /// It is closed.
     Close,
-    /// Its socket is handed back; only after [`Client::rest`] said `true`.
+    /// Its socket is handed back; only after [`Line::rest`] said `true`.
     Rest,
 }
 
@@ -131,40 +157,42 @@ impl From<()> for End {
     }
 }
 
-/// Runs `exchanges` with a [`Client`] over `stream` until it returns; then the connection is closed.
+/// Runs `exchanges` with a [`Line`] over `link` until it returns; then the connection is closed.
 pub fn run<F: Future<Output = ()>>(
-    stream: TcpStream,
+    link: Link,
     peer: SocketAddr,
     timer: Timer,
     buffers: Rc<Buffers>,
-    exchanges: impl FnOnce(Client) -> F,
+    exchanges: impl FnOnce(Line) -> F,
 ) -> impl Future<Output = ()> {
-    run_until_rest(stream, peer, timer, buffers, exchanges, drop)
+    run_until_rest(link, peer, timer, buffers, exchanges, drop)
 }
 
-/// As [`run`], but `exchanges` may end with [`End::Rest`]: then `rested` gets the socket.
+/// As [`run`], but `exchanges` may end with [`End::Rest`]: then `rested` gets the connection.
 pub fn run_until_rest<F: Future<Output: Into<End>>>(
-    stream: TcpStream,
+    link: Link,
     peer: SocketAddr,
     timer: Timer,
     buffers: Rc<Buffers>,
-    exchanges: impl FnOnce(Client) -> F,
-    rested: impl FnOnce(TcpStream),
+    exchanges: impl FnOnce(Line) -> F,
+    rested: impl FnOnce(Link),
 ) -> impl Future<Output = ()> {
+    let Link { stream, tls, early } = link;
     let fd = stream.as_raw_fd();
     let peer_text = peer.ip().to_string().into_boxed_str();
     let stream = Rc::new(UnsafeCell::new(stream));
     let inbox = Rc::new(Inbox {
         state: Cell::new(Pump::Rest),
-        bytes: RefCell::default(),
+        bytes: RefCell::new(early),
         watching: Cell::new(false),
         lent: Cell::new(false),
         park: Cell::new(false),
         stop: Cell::new(false),
         changes: Cell::new(0),
         buffers,
+        tls,
     });
-    let client = Client {
+    let client = Line {
         inbox: Rc::clone(&inbox),
         stream: Rc::clone(&stream),
         fd,
@@ -172,6 +200,7 @@ pub fn run_until_rest<F: Future<Output: Into<End>>>(
         peer_text,
         timer,
         write_limit_us: None,
+        cut: false,
     };
     let sides = (exchanges(client), pump(Rc::clone(&stream), Rc::clone(&inbox)));
     Connection { sides: Some(sides), inbox, stream: Some((stream, rested)), fd }
@@ -186,7 +215,7 @@ struct Connection<E, P, R> {
     fd: RawFd,
 }
 
-impl<E: Future<Output: Into<End>>, P: Future, R: FnOnce(TcpStream)> Future for Connection<E, P, R> {
+impl<E: Future<Output: Into<End>>, P: Future, R: FnOnce(Link)> Future for Connection<E, P, R> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -205,7 +234,11 @@ impl<E: Future<Output: Into<End>>, P: Future, R: FnOnce(TcpStream)> Future for C
                 if let Some((stream, rested)) = this.stream.take().filter(|_| end == End::Rest)
                     && let Some(stream) = Rc::into_inner(stream)
                 {
-                    rested(stream.into_inner());
+                    rested(Link {
+                        stream: stream.into_inner(),
+                        tls: this.inbox.tls.clone(),
+                        early: Vec::new(),
+                    });
                 }
                 return Poll::Ready(());
             }
@@ -275,15 +308,9 @@ async fn poll_readable(stream: &Shared, inbox: &Inbox) -> Option<bool> {
     .await
 }
 
-/// Waits on a socket that nobody serves, for as little memory as there can be; `false`: the timer fired first.
-pub async fn readable(stream: &TcpStream, timer: &Timer) -> bool {
-    let mut readable = pin!(stream.readable(true));
-    std::future::poll_fn(|cx| match readable.as_mut().poll(cx) {
-        Poll::Ready(_) => Poll::Ready(true),
-        Poll::Pending if timer.poll_fired(cx) => Poll::Ready(false),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
+/// Waits on a connection that nobody serves, for as little memory as there can be; `false`: the timer fired first.
+pub async fn readable(link: &Link, timer: &Timer) -> bool {
+    clock::before(timer, pin!(link.stream.readable(true))).await.is_some()
 }
 
 /// Waits for a condition that the same task changes; it is polled again whenever the other side has moved.
@@ -291,7 +318,7 @@ async fn until(mut ready: impl FnMut() -> bool) {
     std::future::poll_fn(|_| if ready() { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
-impl Client {
+impl Line {
     /// The address of the other end.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
@@ -302,6 +329,12 @@ impl Client {
     #[must_use]
     pub fn peer_text(&self) -> &str {
         &self.peer_text
+    }
+
+    /// Whether the connection is encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.inbox.tls.is_some()
     }
 
     /// From now on, a write that makes no progress for `limit` is given up; the timer is set by every write.
@@ -388,7 +421,7 @@ impl Client {
         held.splice(0..0, bytes.iter().copied());
     }
 
-    /// Keeps a read pending from now on, so that [`Client::race`] notices a client that leaves.
+    /// Keeps a read pending from now on, so that [`Line::race`] notices a client that leaves.
     pub fn watch(&mut self) {
         self.inbox.watching.set(true);
         if self.inbox.state.get() == Pump::Rest && self.inbox.has_room() {
@@ -402,19 +435,6 @@ impl Client {
         self.inbox.state.get() == Pump::Ended
     }
 
-    /// Runs `op` unless the client leaves or the timer fires first; the caller then drops `op` with all it works on.
-    /// It is taken pinned, because each `async fn` that takes a future by value holds it twice.
-    ///
-    /// # Errors
-    /// The reason for stopping.
-    pub fn race<F: Future>(&self, mut op: Pin<&mut F>) -> impl Future<Output = Result<F::Output, Stop>> {
-        std::future::poll_fn(move |cx| match op.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending if self.gone() => Poll::Ready(Err(Stop::ClientGone)),
-            Poll::Pending => self.poll_deadline(cx),
-        })
-    }
-
     /// Writes the whole of `bytes` and gives the buffer back.
     ///
     /// # Errors
@@ -426,9 +446,22 @@ impl Client {
     /// Writes `bytes[start..]` and gives the buffer back.
     ///
     /// # Errors
-    /// As [`Client::write`].
-    pub async fn write_from(&mut self, mut bytes: Vec<u8>, start: usize) -> Result<Vec<u8>, Stop> {
+    /// As [`Line::write`].
+    pub async fn write_from(&mut self, bytes: Vec<u8>, start: usize) -> Result<Vec<u8>, Stop> {
+        let Some(tls) = self.inbox.tls.clone() else { return self.send(bytes, start).await };
+        for plain in bytes.get(start..).unwrap_or_default().chunks(SEALED_AT_ONCE) {
+            let mut sealed = self.inbox.buffers.large();
+            tls.borrow_mut().seal(plain, &mut sealed).map_err(|_| Stop::ClientGone)?;
+            let sealed = self.send(sealed, 0).await?;
+            self.inbox.buffers.give(sealed);
+        }
+        Ok(bytes)
+    }
+
+    /// Writes to the socket.
+    async fn send(&mut self, mut bytes: Vec<u8>, start: usize) -> Result<Vec<u8>, Stop> {
         let mut sent = start;
+        self.cut = true;
         while sent < bytes.len() {
             if let Some(limit_us) = self.write_limit_us {
                 self.timer.extend(limit_us);
@@ -450,12 +483,21 @@ impl Client {
                 _ => return Err(Stop::ClientGone),
             }
         }
+        self.cut = false;
         Ok(bytes)
+    }
+
+    /// Says over TLS that nothing more comes, if it can be said without waiting.
+    pub fn say_goodbye(&mut self) {
+        if let Some(tls) = self.inbox.tls.as_ref().filter(|_| !self.cut) {
+            socket::send_now(self.fd, &tls.borrow_mut().close_notify());
+        }
     }
 
     /// Ends our side, then reads and drops what still comes, so that the last answer is not lost to a reset.
     /// Stops at `bytes_max`, at the client's end, or when the timer fires.
     pub async fn linger(&mut self, bytes_max: usize) {
+        self.say_goodbye();
         socket::shutdown_write(self.fd);
         let mut dropped = 0;
         let mut scratch = self.inbox.buffers.small();

@@ -1,0 +1,287 @@
+//! Who may ask for how much: rates and counts of clients ([`bucket`], [`concurrency`]), callers and their quotas
+//! ([`key`], [`quota`]).
+//!
+//! [`Limiter`] finds a path's location as nginx does, by the longest prefix, and asks every zone that applies there.
+//! All state is shared by the shards and lock-free; the time is an argument. Bound: 16 bytes × `entries_max` a zone,
+//! and as many for the counts.
+
+pub mod bucket;
+pub mod concurrency;
+pub mod key;
+pub mod quota;
+pub mod table;
+
+use std::hash::RandomState;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use bucket::{Use, Verdict, Zone};
+use concurrency::{Concurrency, Permit};
+use table::Clients;
+
+use crate::config::edge::{Limits, ZoneKey};
+
+/// Zones that may apply to one request: more in one location are not looked at.
+const USES_MAX: usize = 64;
+
+/// What one request is told apart by.
+pub struct Asker<'a> {
+    /// The client's address.
+    pub address: IpAddr,
+    /// Name of the caller's key.
+    pub caller: Option<&'a str>,
+    /// The value of a header by its name, if it may be believed.
+    pub header: &'a dyn Fn(&str) -> Option<&'a [u8]>,
+}
+
+/// A location's share of a zone.
+struct Share {
+    zone: usize,
+    burst: u32,
+    delay: Option<u32>,
+}
+
+struct Location {
+    path: String,
+    shares: Vec<Share>,
+    concurrent: u32,
+}
+
+/// How a request stands to the rates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rate {
+    /// No zone applies.
+    Free,
+    /// It is let through.
+    Pass {
+        /// Milliseconds it has to wait first.
+        delay_ms: u64,
+        /// Requests that would be let through at once by a client that has been silent.
+        limit: u32,
+        /// Requests that would be let through at once now.
+        remaining: u32,
+        /// Milliseconds until all of `limit` would be.
+        reset_ms: u64,
+    },
+    /// It is refused.
+    Reject {
+        /// Which zone.
+        zone: usize,
+        /// As in [`Rate::Pass`].
+        limit: u32,
+        /// Milliseconds after which it would be let through.
+        retry_after_ms: u64,
+    },
+}
+
+/// All zones, and where they apply.
+pub struct Limiter {
+    zones: Vec<Zone>,
+    keys: Vec<ZoneKey>,
+    /// The longest path first.
+    locations: Vec<Location>,
+    concurrent: u32,
+    concurrency: Option<Arc<Concurrency>>,
+    clients: Clients,
+    ipv6_prefix: u8,
+}
+
+impl Limiter {
+    /// With nothing counted yet.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        let mut locations: Vec<Location> = Vec::new();
+        for (at, zone) in limits.zones.iter().enumerate() {
+            for route in &zone.routes {
+                let known = locations.iter().position(|location| location.path == route.path);
+                let place = known.unwrap_or_else(|| {
+                    let (path, shares) = (route.path.clone(), Vec::new());
+                    locations.push(Location { path, shares, concurrent: limits.concurrent_per_client });
+                    locations.len() - 1
+                });
+                let Some(location) = locations.get_mut(place) else { continue };
+                location.shares.push(Share { zone: at, burst: route.burst, delay: route.delay });
+                if let Some(own) = route.concurrent_per_client {
+                    location.concurrent = own;
+                }
+            }
+        }
+        locations.sort_by_key(|location| std::cmp::Reverse(location.path.len()));
+        let counts = limits.concurrent_per_client > 0 || locations.iter().any(|one| one.concurrent > 0);
+        Self {
+            zones: limits.zones.iter().map(|zone| Zone::new(zone.rate, limits.entries_max)).collect(),
+            keys: limits.zones.iter().map(|zone| zone.key.clone()).collect(),
+            locations,
+            concurrent: limits.concurrent_per_client,
+            concurrency: counts.then(|| Concurrency::new(limits.entries_max)),
+            clients: Clients::new(RandomState::new()),
+            ipv6_prefix: limits.ipv6_prefix,
+        }
+    }
+
+    /// Whether anything is limited at all.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.locations.is_empty() && self.concurrency.is_none()
+    }
+
+    fn location(&self, path: &str) -> Option<&Location> {
+        self.locations.iter().find(|location| path.starts_with(&location.path))
+    }
+
+    /// Asks the zones of the location of `path`, at `now_ms` of a clock that all shards share.
+    #[must_use]
+    pub fn rate(&self, path: &str, asker: &Asker<'_>, now_ms: u64) -> Rate {
+        let Some(location) = self.location(path).filter(|location| !location.shares.is_empty()) else {
+            return Rate::Free;
+        };
+        let mut uses = [const { None }; USES_MAX];
+        let mut limit = u32::MAX;
+        let mut count = 0;
+        for (share, place) in location.shares.iter().zip(&mut uses) {
+            let Some((zone, key)) = self.zones.get(share.zone).zip(self.keys.get(share.zone)) else {
+                continue;
+            };
+            let client = self.client(key, asker);
+            *place = Some(Use { zone, client, burst: share.burst, delay: share.delay });
+            limit = limit.min(share.burst.saturating_add(1));
+            count += 1;
+        }
+        let verdict = match &uses[..] {
+            [Some(only), None, ..] => bucket::decide(std::slice::from_ref(only), now_ms),
+            _ => bucket::decide(&uses.into_iter().take(count).flatten().collect::<Vec<_>>(), now_ms),
+        };
+        match verdict {
+            Verdict::Pass { delay_ms, remaining, reset_ms } => {
+                Rate::Pass { delay_ms, limit, remaining, reset_ms }
+            }
+            Verdict::Reject { zone, retry_after_ms, .. } => {
+                let share = location.shares.get(zone);
+                let limit = share.map_or(limit, |share| share.burst.saturating_add(1));
+                Rate::Reject { zone: share.map_or(0, |share| share.zone), limit, retry_after_ms }
+            }
+        }
+    }
+
+    /// Counts one more exchange of the client's address. `Err`: as many as may are running.
+    ///
+    /// # Errors
+    /// The limit.
+    pub fn enter(&self, path: &str, address: IpAddr) -> Result<Option<Permit>, u32> {
+        let concurrent = self.location(path).map_or(self.concurrent, |location| location.concurrent);
+        let (Some(counts), Some(limit)) = (&self.concurrency, NonZeroU32::new(concurrent)) else {
+            return Ok(None);
+        };
+        counts.acquire(self.address(address), limit).map(Some).ok_or(concurrent)
+    }
+
+    /// Exchanges that `address` has running, as far as they are counted.
+    #[must_use]
+    pub fn running(&self, address: IpAddr) -> u64 {
+        self.concurrency.as_ref().map_or(0, |counts| counts.count(self.address(address)))
+    }
+
+    fn client(&self, key: &ZoneKey, asker: &Asker<'_>) -> u64 {
+        match key {
+            ZoneKey::ClientIp => self.address(asker.address),
+            ZoneKey::Everyone => self.clients.hash(4, b""),
+            ZoneKey::ApiKey => match asker.caller {
+                Some(name) => self.clients.hash(2, name.as_bytes()),
+                None => self.address(asker.address),
+            },
+            ZoneKey::Header(name) => match (asker.header)(name) {
+                Some(value) => self.clients.hash(3, value),
+                None => self.address(asker.address),
+            },
+        }
+    }
+
+    fn address(&self, address: IpAddr) -> u64 {
+        match address.to_canonical() {
+            IpAddr::V4(address) => self.clients.hash(0, &address.octets()),
+            IpAddr::V6(address) => {
+                let hidden = 128_u32.saturating_sub(u32::from(self.ipv6_prefix));
+                let bits = address.to_bits().checked_shr(hidden).unwrap_or(0);
+                self.clients.hash(1, &bits.to_be_bytes())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::edge::{LimitedRoute, Zone as ZoneSettings};
+
+    fn route(path: &str, burst: u32, concurrent: Option<u32>) -> LimitedRoute {
+        LimitedRoute { path: path.to_owned(), burst, delay: None, concurrent_per_client: concurrent }
+    }
+
+    fn limiter(key: ZoneKey, routes: Vec<LimitedRoute>) -> Limiter {
+        let zone = ZoneSettings { name: "one".to_owned(), key, rate: 1000, routes };
+        Limiter::new(&Limits {
+            concurrent_per_client: 2,
+            reject_status: 429,
+            ipv6_prefix: 64,
+            entries_max: 1024,
+            zones: vec![zone],
+        })
+    }
+
+    fn asker(address: &str) -> Asker<'static> {
+        Asker { address: address.parse().unwrap(), caller: None, header: &|_| None }
+    }
+
+    #[test]
+    fn the_longest_prefix_is_the_location() {
+        let limiter = limiter(
+            ZoneKey::ClientIp,
+            vec![route("/", 0, None), route("/v1/chat/completions", 2, Some(1)), route("/v1/", 1, None)],
+        );
+        let burst = |path| match limiter.rate(path, &asker("10.0.0.1"), 0) {
+            Rate::Pass { limit, .. } | Rate::Reject { limit, .. } => limit - 1,
+            Rate::Free => panic!("{path} has no location"),
+        };
+        for (path, want) in
+            [("/v1/chat/completionsX", 2), ("/v1/models", 1), ("/health", 0), ("/v1/chat", 1), ("/V1/", 0)]
+        {
+            assert_eq!(burst(path), want, "{path}");
+        }
+        let address = "10.0.0.1".parse().unwrap();
+        let held = limiter.enter("/v1/chat/completions", address).unwrap();
+        assert!(held.is_some());
+        assert_eq!(limiter.enter("/v1/chat/completions", address).err(), Some(1), "its own limit");
+        let second = limiter.enter("/v1/models", address).unwrap();
+        assert_eq!(limiter.enter("/v1/models", address).err(), Some(2), "counted together");
+        drop((held, second));
+        assert_eq!(limiter.running(address), 0);
+    }
+
+    #[test]
+    fn clients_are_told_apart_as_configured() {
+        let pass =
+            |limiter: &Limiter, asker: &Asker<'_>| matches!(limiter.rate("/", asker, 0), Rate::Pass { .. });
+        let by_address = limiter(ZoneKey::ClientIp, vec![route("/", 0, None)]);
+        assert!(pass(&by_address, &asker("10.0.0.1")));
+        assert!(!pass(&by_address, &asker("::ffff:10.0.0.1")), "the same client");
+        assert!(pass(&by_address, &asker("10.0.0.2")));
+        assert!(pass(&by_address, &asker("fd00::1")));
+        assert!(!pass(&by_address, &asker("fd00::2")), "one /64");
+        assert!(pass(&by_address, &asker("fd00:0:0:1::1")));
+
+        let by_key = limiter(ZoneKey::ApiKey, vec![route("/", 0, None)]);
+        assert!(pass(&by_key, &Asker { caller: Some("a"), ..asker("10.0.0.1") }));
+        assert!(!pass(&by_key, &Asker { caller: Some("a"), ..asker("10.0.0.2") }));
+        assert!(pass(&by_key, &Asker { caller: Some("b"), ..asker("10.0.0.1") }));
+        assert!(pass(&by_key, &asker("10.0.0.1")), "nobody's key is nobody's name");
+
+        let by_header = limiter(ZoneKey::Header("x-user".to_owned()), vec![route("/", 0, None)]);
+        let from = |name: &str| (name == "x-user").then_some(&b"u1"[..]);
+        assert!(pass(&by_header, &Asker { header: &from, ..asker("10.0.0.1") }));
+        assert!(!pass(&by_header, &Asker { header: &from, ..asker("10.0.0.2") }));
+
+        let all = limiter(ZoneKey::Everyone, vec![route("/", 0, None)]);
+        assert!(pass(&all, &asker("10.0.0.1")) && !pass(&all, &asker("fd00::1")));
+    }
+}

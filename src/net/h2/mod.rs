@@ -1,0 +1,249 @@
+//! HTTP/2 from clients: monoio-http's connection behind our frame guard ([`io`]).
+//!
+//! The crate keeps the protocol's state; every byte passes [`crate::wire::h2::Guard`] first, because it lacks what
+//! later finds taught (rapid reset, CONTINUATION floods and the like: `ARCHITECTURE.md`). A request comes out as the
+//! bytes of an HTTP/1.1 head, so that one strict parser judges both. Bound of a connection: [`STREAMS_MAX`] exchanges,
+//! [`WINDOW`] bytes of bodies that nobody has taken yet, [`HEADERS_MAX`] of heads, and [`SEND_BUFFER`] a stream.
+
+mod io;
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Version};
+use monoio_http::h2::server::{self, SendResponse};
+use monoio_http::h2::{Reason, RecvStream};
+
+use super::buffer::Buffers;
+use super::client::stream::{Live, LiveCount, Stream};
+use super::clock::{Clock, Timer, Timers};
+use super::link::Link;
+use crate::wire::h2::Abuse;
+use io::Guarded;
+
+/// Exchanges of one connection at once.
+pub const STREAMS_MAX: usize = 128;
+/// What a connection may send ahead of what is taken, over all its streams, in bytes.
+pub const WINDOW: u32 = 1 << 20;
+/// The same of one stream.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// Head of one request after HPACK, in bytes.
+pub const HEADERS_MAX: u32 = 32 * 1024;
+/// What of one stream's answer may wait for the socket, in bytes.
+pub const SEND_BUFFER: usize = 16 * 1024;
+/// Time for the client's preface.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests after which a connection is asked to end, so that load can move to other shards.
+const REQUESTS_MAX: u64 = 100_000;
+
+/// What a connection needs of its shard.
+pub struct Place<'a> {
+    /// Its deadlines.
+    pub timers: &'a Rc<Timers>,
+    /// Its time.
+    pub clock: &'a Clock,
+    /// Its buffers.
+    pub buffers: &'a Rc<Buffers>,
+    /// How long a connection without exchanges stays open.
+    pub keep_alive: Duration,
+    /// How long a write may make no progress.
+    pub write_timeout: Duration,
+}
+
+/// A request that has come.
+pub struct Arrived {
+    /// Its head as HTTP/1.1 writes it.
+    pub head: Vec<u8>,
+    /// Whether no body follows.
+    pub whole: bool,
+    /// Where the answer goes.
+    pub stream: Stream,
+}
+
+/// One connection.
+pub struct Connection {
+    inner: server::Connection<Guarded, Bytes>,
+    wire: Guarded,
+    timers: Rc<Timers>,
+    peer: (SocketAddr, Rc<str>),
+    idle: Timer,
+    keep_alive_us: u64,
+    live: Rc<LiveCount>,
+    /// The idle timer runs: no exchange lives.
+    resting: bool,
+    requests: u64,
+    ending: bool,
+}
+
+impl Connection {
+    /// Exchanges the prefaces; `None`: the client does not speak HTTP/2, or is gone.
+    pub async fn begin(link: Link, peer: SocketAddr, place: Place<'_>) -> Option<Self> {
+        let wire = Guarded::new(
+            link,
+            place.timers.add(),
+            place.clock.clone(),
+            Rc::clone(place.buffers),
+            place.write_timeout,
+        );
+        let idle = place.timers.add();
+        idle.set(place.clock.after(PREFACE_TIMEOUT));
+        let mut builder = server::Builder::new();
+        builder
+            .max_concurrent_streams(STREAMS_MAX as u32)
+            .max_header_list_size(HEADERS_MAX)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_send_buffer_size(SEND_BUFFER);
+        let mut shaking = builder.handshake::<_, Bytes>(wire.clone());
+        let inner = poll_fn(|cx| match std::pin::Pin::new(&mut shaking).poll(cx) {
+            Poll::Ready(result) => Poll::Ready(result.ok()),
+            Poll::Pending if idle.poll_fired(cx) || wire.is_stalled(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        let Some(inner) = inner else {
+            wire.shut(Reason::PROTOCOL_ERROR.into());
+            return None;
+        };
+        let peer = (peer, peer.ip().to_string().into());
+        let keep_alive_us = u64::try_from(place.keep_alive.as_micros()).unwrap_or(u64::MAX / 4);
+        Some(Self {
+            inner,
+            wire,
+            timers: Rc::clone(place.timers),
+            peer,
+            idle,
+            keep_alive_us,
+            live: Rc::default(),
+            resting: false,
+            requests: 0,
+            ending: false,
+        })
+    }
+
+    /// The next request; `None`: the connection is over. Must go on being called while exchanges run: it is what moves
+    /// their bytes.
+    pub async fn accept(&mut self, now_us: impl Fn() -> u64, draining: impl Fn() -> bool) -> Option<Arrived> {
+        loop {
+            let Self { inner, wire, idle, live, resting, ending, keep_alive_us, .. } = self;
+            let next = poll_fn(|cx| {
+                let next = inner.poll_accept(cx);
+                if (live.get() == 0) != *resting && !*ending {
+                    *resting = !*resting;
+                    let patience_us =
+                        if *resting { now_us().saturating_add(*keep_alive_us) } else { u64::MAX - 1 };
+                    idle.set_idle(patience_us);
+                }
+                live.wake_when_none(cx);
+                match next {
+                    Poll::Ready(next) => Poll::Ready(Some(next)),
+                    Poll::Pending if wire.is_stalled(cx) => Poll::Ready(Some(None)),
+                    Poll::Pending if idle.poll_fired(cx) => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+            .await;
+            match next {
+                Some(Some(Ok((request, reply)))) => {
+                    if let Some(arrived) = self.arrived(request, reply) {
+                        return Some(arrived);
+                    }
+                }
+                Some(Some(Err(_)) | None) => return None,
+                None if self.ending => return None,
+                None if self.live.get() == 0 || draining() => self.end(now_us()),
+                None => self.resting = true, // the timer has forgotten that it waits for nothing
+            }
+        }
+    }
+
+    /// Whether the guard has closed it, and for what.
+    #[must_use]
+    pub fn abuse(&self) -> Option<Abuse> {
+        self.wire.abuse()
+    }
+
+    /// Lets running exchanges finish and takes no more.
+    fn end(&mut self, now_us: u64) {
+        self.ending = true;
+        self.inner.graceful_shutdown();
+        if self.live.get() == 0 {
+            self.idle.set(now_us + 1_000_000);
+        } else {
+            self.idle.clear();
+        }
+    }
+
+    fn arrived(&mut self, request: Request<RecvStream>, reply: SendResponse<Bytes>) -> Option<Arrived> {
+        self.requests += 1;
+        if self.requests == REQUESTS_MAX {
+            self.ending = true;
+            self.idle.clear();
+            self.inner.graceful_shutdown();
+        }
+        let (parts, body) = request.into_parts();
+        let mut reply = reply;
+        let Some(head) = head(&parts) else {
+            reply.send_reset(Reason::PROTOCOL_ERROR);
+            return None;
+        };
+        let whole = body.is_end_stream();
+        let head_only = parts.method == Method::HEAD;
+        let too_many = self.live.get() >= STREAMS_MAX;
+        let (peer, timer, live) = (self.peer.clone(), self.timers.add(), Live::new(&self.live));
+        let stream = Stream::new(body, reply, peer, timer, head_only, live);
+        if too_many {
+            stream.refuse(); // reset streams whose exchanges have not ended yet
+            return None;
+        }
+        Some(Arrived { head, whole, stream })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let code = self.wire.abuse().map_or(0, Abuse::code);
+        self.wire.shut(code);
+    }
+}
+
+/// The request's head as HTTP/1.1 writes it. `None`: it names two hosts, or none of its parts has a form there.
+fn head(parts: &http::request::Parts) -> Option<Vec<u8>> {
+    debug_assert_eq!(parts.version, Version::HTTP_2);
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    if let Some(authority) = authority {
+        out.extend_from_slice(b"host: ");
+        out.extend_from_slice(authority.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    for (name, value) in &parts.headers {
+        match (name, authority) {
+            (&http::header::HOST, Some(authority)) => {
+                if !value.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
+                    return None;
+                }
+                continue;
+            }
+            (&http::header::EXPECT | &http::header::TE, _) => continue,
+            (&http::header::CONNECTION | &http::header::TRANSFER_ENCODING | &http::header::UPGRADE, _) => {
+                return None;
+            }
+            _ => {}
+        }
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    Some(out)
+}

@@ -1,0 +1,106 @@
+//! A socket with what has been agreed on above it.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::pin;
+use std::rc::Rc;
+
+use monoio::buf::IoBufMut;
+use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+use monoio::net::TcpStream;
+
+use super::buffer::Buffers;
+use super::clock::{self, Timer};
+use super::socket;
+use super::tls::{Session, Stage};
+
+/// A session as both sides of a task use it: never borrowed across an await.
+pub type Tls = Rc<RefCell<Session>>;
+
+/// A connection on which nothing is pending.
+pub struct Link {
+    pub(super) stream: TcpStream,
+    pub(super) tls: Option<Tls>,
+    /// Plaintext that came with the end of the handshake.
+    pub(super) early: Vec<u8>,
+}
+
+impl From<TcpStream> for Link {
+    fn from(stream: TcpStream) -> Self {
+        Self { stream, tls: None, early: Vec::new() }
+    }
+}
+
+impl Link {
+    /// The protocol agreed on by ALPN.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.borrow().protocol() == Some(b"h2"))
+    }
+
+    /// Whether it is encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Runs the handshake of `session` over `link`; `None` when it fails or `timer` fires: the connection is closed.
+    pub async fn accept(link: Self, session: Session, timer: &Timer, buffers: &Buffers) -> Option<Self> {
+        let Self { mut stream, .. } = link;
+        let (mut session, mut early) = (session, Vec::new());
+        let done = {
+            let shaking = pin!(handshake(&mut stream, &mut session, &mut early, buffers));
+            clock::before(timer, shaking).await
+        };
+        if !matches!(done, Some(Ok(()))) {
+            socket::shutdown(stream.as_raw_fd());
+            return None;
+        }
+        Some(Self { stream, tls: Some(Rc::new(RefCell::new(session))), early })
+    }
+
+    /// Gives up an idle connection: the peer hears that it is over.
+    pub fn dismiss(self) {
+        if let Some(tls) = &self.tls {
+            socket::send_now(self.stream.as_raw_fd(), &tls.borrow_mut().close_notify());
+        }
+    }
+}
+
+/// Drives `session` until data may pass. Sockets and session are both lost if it is dropped before its end.
+///
+/// # Errors
+/// The peer breaks the protocol, is not trusted, or leaves. It has been told why, as far as it listens.
+pub async fn handshake(
+    stream: &mut TcpStream,
+    session: &mut Session,
+    early: &mut Vec<u8>,
+    buffers: &Buffers,
+) -> io::Result<()> {
+    let mut received = session.receive(Vec::new(), early);
+    loop {
+        let outgoing = session.take_outgoing();
+        if !outgoing.is_empty() {
+            stream.write_all(outgoing).await.0?;
+        }
+        if let Err(error) = &received {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string()));
+        }
+        match session.stage() {
+            Stage::Open => return Ok(()),
+            Stage::Ended => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Stage::Handshake => {}
+        }
+        let buffer = buffers.small();
+        let end = buffer.capacity();
+        let (result, slice) = stream.read(buffer.slice_mut(0..end)).await;
+        if result? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        received = session.receive(slice.into_inner(), early);
+        if let Ok(Some(spare)) = &mut received {
+            buffers.give(std::mem::take(spare));
+        }
+    }
+}

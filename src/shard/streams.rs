@@ -1,0 +1,58 @@
+//! HTTP/2: one connection, many exchanges at once, each in a task of its own.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::head::Incoming;
+use super::serve::{self, After, Open};
+use super::{Shard, exchange};
+use crate::config::Level;
+use crate::net::client::Stream;
+use crate::net::h2::{Arrived, Connection, Place};
+use crate::net::link::Link;
+use crate::net::{Client, task};
+use crate::wire::http1::RequestError;
+
+/// Serves a connection until it is over.
+pub async fn serve(open: Open, link: Link, peer: SocketAddr) {
+    let shard = Rc::clone(&open.shard);
+    let server = &shard.world.config.server;
+    let place = Place {
+        timers: &shard.timers,
+        clock: &shard.clock,
+        buffers: &shard.buffers,
+        keep_alive: server.keep_alive,
+        write_timeout: server.write_timeout,
+    };
+    let Some(mut connection) = Connection::begin(link, peer, place).await else { return };
+    let now_us = || shard.clock.now_us();
+    while let Some(Arrived { head, whole, stream }) =
+        connection.accept(now_us, || shard.world.is_draining()).await
+    {
+        let here = Rc::clone(&shard);
+        task::spawn(&shard.tasks, async move { one(&here, head, whole, stream).await });
+    }
+    if let Some(abuse) = connection.abuse() {
+        shard.metrics().http2_abuses.add(1);
+        let text = format_args!("{peer} abuses HTTP/2 ({}): closed", abuse.name());
+        shard.world.log.write(Level::Info, text);
+    }
+}
+
+/// One exchange.
+async fn one(shard: &Rc<Shard>, head: Vec<u8>, whole: bool, stream: Stream) {
+    let mut client = Client::Stream(stream);
+    client.limit_writes(shard.world.config.server.write_timeout);
+    let after = match Incoming::of_stream(shard, head, whole) {
+        Ok(incoming) => Box::pin(exchange::run(shard, &mut client, incoming)).await,
+        Err(error) => refuse(shard, &mut client, error).await,
+    };
+    client.timer().set(shard.clock.now_us() + 2_000_000);
+    if let Client::Stream(stream) = client {
+        stream.finish(after == After::KeepAlive).await;
+    }
+}
+
+async fn refuse(shard: &Shard, client: &mut Client, error: RequestError) -> After {
+    serve::refuse(shard, client, &serve::unfit(error)).await
+}
