@@ -45,6 +45,12 @@ impl Link {
         self.tls.is_some()
     }
 
+    /// Whether its peer has said anything since the last call, as far as that is known.
+    #[must_use]
+    pub fn take_spoken(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| tls.borrow_mut().take_spoken())
+    }
+
     /// Runs the handshake of `session` over `link`; `None` when it fails or `timer` fires: the connection is closed.
     pub async fn accept(link: Self, session: Session, timer: &Timer, buffers: &Buffers) -> Option<Self> {
         let Self { mut stream, .. } = link;
@@ -54,6 +60,9 @@ impl Link {
             clock::before(timer, shaking).await
         };
         if !matches!(done, Some(Ok(()))) {
+            if done.is_some() {
+                part(&mut stream, timer, buffers).await;
+            }
             socket::shutdown(stream.as_raw_fd());
             return None;
         }
@@ -66,6 +75,31 @@ impl Link {
             socket::send_now(self.stream.as_raw_fd(), &tls.borrow_mut().close_notify());
         }
     }
+}
+
+/// Time for a peer that was refused to hear it, and most that is read of it meanwhile.
+const PARTING_US: u64 = 1_000_000;
+const PARTING_BYTES: usize = 64 * 1024;
+
+/// Ends our side, then drops what still comes until the peer ends its own: closed with bytes unread, the connection
+/// would be reset, and the alert that says why be lost. Clients of TLS 1.3 send their request before they hear of it.
+async fn part(stream: &mut TcpStream, timer: &Timer, buffers: &Buffers) {
+    socket::shutdown_write(stream.as_raw_fd());
+    timer.extend(PARTING_US);
+    let hearing = pin!(async {
+        let (mut dropped, mut buffer) = (0, buffers.small());
+        while dropped < PARTING_BYTES {
+            let end = buffer.capacity();
+            let (result, slice) = stream.read(buffer.slice_mut(0..end)).await;
+            buffer = slice.into_inner();
+            match result {
+                Ok(n) if n > 0 => dropped += n,
+                _ => break,
+            }
+        }
+        buffers.give(buffer);
+    });
+    clock::before(timer, hearing).await;
 }
 
 /// Drives `session` until data may pass. Sockets and session are both lost if it is dropped before its end.

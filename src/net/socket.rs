@@ -17,8 +17,16 @@ pub fn shutdown_write(fd: RawFd) {
 
 /// Sends what fits without waiting: for last words that nobody has to hear.
 pub fn send_now(fd: RawFd, bytes: &[u8]) {
+    let _ = sent_now(fd, bytes);
+}
+
+/// As [`send_now`]; whether all of it went.
+#[must_use]
+pub fn sent_now(fd: RawFd, bytes: &[u8]) -> bool {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the pointer and length describe `bytes`.
-    unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+    let n = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(n) == Ok(bytes.len())
 }
 
 /// Takes what has come without waiting; `None`: the peer has ended or failed.

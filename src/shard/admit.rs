@@ -48,7 +48,7 @@ impl Admitted {
 /// 429 or 503 (rates, counts), 401 (keys); `None`: the client left while it had to wait.
 pub async fn admit(
     shard: &Shard,
-    client: &Client,
+    client: &mut Client,
     incoming: &Incoming,
     route: &Result<Route<'_>, NoRoute>,
     manner: &mut Manner,
@@ -64,6 +64,7 @@ pub async fn admit(
         rate(shard, client, incoming, path, address, caller.as_ref().ok().cloned().flatten(), manner)?;
     if delay_ms > 0 {
         client.timer().clear();
+        client.watch();
         let waiting = pin!(clock::sleep(Duration::from_millis(delay_ms)));
         if client.race(waiting).await == Err(Stop::ClientGone) {
             return Err(None);

@@ -1,14 +1,14 @@
 //! Which pages of browsers may read our answers (Fetch standard, section 3.2): lines made once, sent as they are.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crate::config::edge;
 
 /// The answers' lines by origin.
 pub struct Cors {
-    any: Option<Arc<str>>,
-    listed: Vec<(String, Arc<str>)>,
-    others: Arc<str>,
+    any: Option<Rc<str>>,
+    listed: Vec<(String, Rc<str>)>,
+    others: Option<Rc<str>>,
 }
 
 /// What pages may read beside the fields that every page may; a star does not count where credentials are sent.
@@ -32,18 +32,32 @@ impl Cors {
         Self {
             any: any.then(|| lines("*").into()),
             listed: cors.origins.iter().map(|origin| (origin.clone(), lines(origin).into())).collect(),
-            others: if cors.origins.is_empty() { "" } else { "vary: Origin\r\n" }.into(),
+            others: (!cors.origins.is_empty()).then(|| "vary: Origin\r\n".into()),
         }
     }
 
     /// The lines for a page of `origin`.
     #[must_use]
-    pub fn of(&self, origin: &[u8]) -> Arc<str> {
-        if let Some(any) = &self.any {
-            return Arc::clone(any);
+    pub fn of(&self, origin: &[u8]) -> Option<Rc<str>> {
+        if self.any.is_some() {
+            return self.any.clone();
         }
         let listed = self.listed.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(origin));
-        Arc::clone(listed.map_or(&self.others, |(_, lines)| lines))
+        listed.map(|(_, lines)| Rc::clone(lines)).or_else(|| self.others.clone())
+    }
+
+    /// The lines for a client that is no page: where answers differ by origin, caches must hear of it
+    /// (Fetch standard, section 3.2.5).
+    #[must_use]
+    pub fn of_no_page(&self) -> Option<Rc<str>> {
+        self.others.clone().filter(|_| self.any.is_none())
+    }
+
+    /// Whether a page of `origin` may read answers.
+    #[must_use]
+    pub fn allows(&self, origin: &[u8]) -> bool {
+        self.any.is_some()
+            || self.listed.iter().any(|(known, _)| known.as_bytes().eq_ignore_ascii_case(origin))
     }
 
     /// What a preflight is told without an origin.
@@ -65,12 +79,18 @@ mod tests {
             let origins = origins.iter().map(ToString::to_string).collect();
             Cors::new(&edge::Cors { origins, credentials, max_age: Duration::ZERO })
         };
-        let allows = |cors: &Cors, origin: &str| cors.of(origin.as_bytes()).contains("allow-origin");
+        let allows = |cors: &Cors, origin: &str| {
+            let told = cors.of(origin.as_bytes()).is_some_and(|lines| lines.contains("allow-origin"));
+            assert_eq!(told, cors.allows(origin.as_bytes()), "{origin}");
+            told
+        };
         assert!(allows(&cors(&["*"], false), "https://a.example"));
         let one = cors(&["https://a.example"], true);
         assert!(allows(&one, "https://A.example") && !allows(&one, "https://b.example"));
         assert!(!allows(&one, "null") && !allows(&one, "https://a.example.evil"));
-        assert!(one.of(b"https://a.example").contains("credentials: true"));
-        assert_eq!(&*cors(&[], false).of(b"https://a.example"), "");
+        assert!(one.of(b"https://a.example").unwrap().contains("credentials: true"));
+        assert!(cors(&[], false).of(b"https://a.example").is_none());
+        assert_eq!(one.of_no_page().as_deref(), Some("vary: Origin\r\n"));
+        assert!(cors(&["*"], false).of_no_page().is_none());
     }
 }

@@ -53,21 +53,23 @@ async fn steps(
     record: &mut Record,
 ) -> Result<After, Exit> {
     let route = route::find(incoming.request.method, incoming.request.path.text(&incoming.buffer));
-    head::check_announced(shard, incoming)?;
-    let admitted = admit::admit(shard, client, incoming, &route, manner).await;
-    let task = match route {
-        Ok(Route::Model(task)) => Ok(task),
+    let task = match &route {
+        Ok(Route::Model(task)) => Ok(*task),
         Ok(Route::Moderations) if shard.world.guard.profile(Some(0)).is_none() => Ok(Task::Other),
         Ok(_) => Err(None),
-        Err(no) => Err(Some(no_route(no))),
+        Err(no) => Err(Some(no_route(*no))),
     };
+    head::check_announced(shard, incoming)?;
+    let admitted = admit::admit(shard, client, incoming, &route, manner).await;
+    if admitted.is_err() && head::body_is_here(incoming) {
+        incoming.request.coding = None; // only read past, so that the connection can live on: nobody unpacks it
+    } else if admitted.is_err() {
+        return Err(admitted.err().flatten());
+    }
     if task.is_ok() && incoming.request.framing == Framing::None && incoming.request.method == Method::Post {
         return Err(Some(Failure::new(FailureKind::LengthRequired, "A Content-Length is required.")));
     }
     let mut held = shard.world.reservation();
-    if admitted.is_err() && !head::body_is_here(incoming) {
-        return Err(admitted.err().flatten());
-    }
     let body_at = head::read_body(shard, client, incoming, &mut held).await?;
     let admitted = admitted?;
     if let Some(caller) = &admitted.caller {

@@ -106,7 +106,7 @@ fn cors(shard: &Shard, incoming: &Incoming) -> String {
     let field = |name| incoming.request.field(&incoming.buffer, name);
     let allow = "allow: GET, HEAD, POST, OPTIONS\r\n";
     let origin = match field(Name::Origin) {
-        Some(origin) if !shard.cors.of(origin).contains("allow-origin") => return allow.to_owned(),
+        Some(origin) if !shard.cors.allows(origin) => return allow.to_owned(),
         Some(_) => "",
         None if shard.cors.is_open() => "access-control-allow-origin: *\r\n",
         None => return allow.to_owned(),

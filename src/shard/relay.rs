@@ -163,7 +163,7 @@ pub async fn answer(
                 last_us: 0,
             };
             let result = relay.run(client, head, out, record).await;
-            record.usage(relay.stream.usage(), relay.stream.events() as u64);
+            record.usage(relay.stream.usage(), relay.stream.events());
             if let Some(screen) = &relay.screen {
                 screen.note(shard, record);
             }
@@ -196,12 +196,7 @@ fn whole(
         &spliced
     };
     let mut squeezed = Vec::new();
-    let body = if manner.squeeze(shard, body, &mut squeezed) {
-        out.extend_from_slice(reply::SQUEEZED);
-        &squeezed
-    } else {
-        body
-    };
+    let body = if manner.squeeze(shard, body, &mut squeezed, &mut out) { &squeezed } else { body };
     reply::length(&mut out, body.len());
     out.extend_from_slice(b"\r\n");
     if !manner.head_only {

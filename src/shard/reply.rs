@@ -1,6 +1,6 @@
 //! Heads of answers to clients.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crate::api::{Dialect, Failure};
 use crate::wire::coding;
@@ -8,9 +8,6 @@ use crate::wire::http1::request::Name;
 
 use super::Shard;
 use super::head::Incoming;
-
-/// What a compressed answer says of itself.
-pub const SQUEEZED: &[u8] = b"content-encoding: gzip\r\nvary: accept-encoding\r\n";
 
 /// Largest body that is compressed: about a millisecond.
 const SQUEEZED_MAX: usize = 64 * 1024;
@@ -40,7 +37,7 @@ pub struct Manner {
     /// HEAD: no body is sent.
     pub head_only: bool,
     /// What a browser's page is told, ready to be sent.
-    pub cors: Arc<str>,
+    pub cors: Option<Rc<str>>,
     /// Lines about rates and quotas, ready to be sent.
     pub rates: Vec<u8>,
     /// Large JSON may be compressed.
@@ -70,7 +67,7 @@ impl Manner {
             head_only: request.method == crate::wire::http1::Method::Head,
             cors: request
                 .field(buffer, Name::Origin)
-                .map_or_else(Default::default, |origin| shard.cors.of(origin)),
+                .map_or_else(|| shard.cors.of_no_page(), |origin| shard.cors.of(origin)),
             rates: Vec::new(),
             gzip: shard.world.config.server.gzip
                 && request.field(buffer, Name::AcceptEncoding).is_some_and(coding::accepts_gzip),
@@ -88,7 +85,7 @@ impl Manner {
             keep_alive: false,
             version: Version::Http11,
             head_only: false,
-            cors: Arc::default(),
+            cors: None,
             rates: Vec::new(),
             gzip: false,
             secure,
@@ -112,7 +109,9 @@ impl Manner {
         } else if self.version == Version::Http10 {
             out.extend_from_slice(b"connection: keep-alive\r\n");
         }
-        out.extend_from_slice(self.cors.as_bytes());
+        if let Some(cors) = &self.cors {
+            out.extend_from_slice(cors.as_bytes());
+        }
         out.extend_from_slice(&self.rates);
         out.extend_from_slice(&shard.headers);
         if self.secure {
@@ -134,8 +133,8 @@ impl Manner {
         self.begin(shard, status, &mut out);
         out.extend_from_slice(fields.as_bytes());
         let mut squeezed = Vec::new();
-        let body = if content_type == "application/json" && self.squeeze(shard, body, &mut squeezed) {
-            out.extend_from_slice(SQUEEZED);
+        let body = if content_type == "application/json" && self.squeeze(shard, body, &mut squeezed, &mut out)
+        {
             &squeezed
         } else {
             body
@@ -153,14 +152,21 @@ impl Manner {
         out
     }
 
-    /// Compresses `body` into `out` if the client takes it and it is worth it. Bodies beyond [`SQUEEZED_MAX`] would
-    /// hold the shard too long.
+    /// Compresses `body` into `out` if the client takes it and it is worth it, and says so in `head`. Bodies beyond
+    /// [`SQUEEZED_MAX`] would hold the shard too long. Where another client would have got it compressed, caches must
+    /// hear of it too (RFC 9110 section 12.5.5).
     #[must_use]
-    pub fn squeeze(&self, shard: &Shard, body: &[u8], out: &mut Vec<u8>) -> bool {
-        let worth = self.gzip
-            && body.len() as u64 >= shard.world.config.server.gzip_bytes_min.0
-            && body.len() <= SQUEEZED_MAX;
-        worth && coding::gzip(body, out) && out.len() < body.len()
+    pub fn squeeze(&self, shard: &Shard, body: &[u8], out: &mut Vec<u8>, head: &mut Vec<u8>) -> bool {
+        let server = &shard.world.config.server;
+        if !server.gzip || (body.len() as u64) < server.gzip_bytes_min.0 || body.len() > SQUEEZED_MAX {
+            return false;
+        }
+        head.extend_from_slice(b"vary: accept-encoding\r\n");
+        let squeezed = self.gzip && coding::gzip(body, out) && out.len() < body.len();
+        if squeezed {
+            head.extend_from_slice(b"content-encoding: gzip\r\n");
+        }
+        squeezed
     }
 
     /// The answer that tells of a failure.

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::head::{self, Incoming, Next, NoRequest};
 use super::reply::{self, Manner};
@@ -91,14 +90,15 @@ fn adopt(shard: &Rc<Shard>, (stream, peer, role): Handed) {
 /// Takes a new connection in. Until its first byte comes it rests.
 fn connection(shard: &Rc<Shard>, link: Link, peer: SocketAddr, role: Role) {
     let Some(seat) = shard.world.seat() else { return };
-    rest(Open::new(shard, seat, role), link, peer, shard.world.config.server.head_timeout);
+    let until_us = shard.clock.after(shard.world.config.server.head_timeout);
+    rest(Open::new(shard, seat, role, until_us), link, peer);
 }
 
-/// Lets a connection wait for bytes, at most for `patience`, in the least memory: no buffer, no exchange.
-fn rest(open: Open, link: Link, peer: SocketAddr, patience: Duration) {
+/// Lets a connection wait for bytes, at most until `open.until_us`, in the least memory: no buffer, no exchange.
+fn rest(open: Open, link: Link, peer: SocketAddr) {
     let tasks = Rc::clone(&open.shard.tasks);
     let timer = open.shard.timers.add();
-    timer.set_idle(open.shard.clock.after(patience));
+    timer.set_idle(open.until_us);
     task::spawn(&tasks, async move {
         if !client::readable(&link, &timer).await {
             return link.dismiss();
@@ -150,7 +150,16 @@ fn wake(open: Open, link: Link, peer: SocketAddr) {
         line.limit_writes(shard.world.config.server.write_timeout);
         requests(&shard, Client::Line(line), role).await
     };
-    let rested = move |link| rest(open, link, peer, patience);
+    let rested = move |link: Link| {
+        let mut open = open;
+        // Over TLS bytes alone are no sign of life: a record that never ends, or has no data, asks for nothing.
+        if link.take_spoken() {
+            open.until_us = open.shard.clock.after(patience);
+        } else if open.shard.clock.now_us() >= open.until_us {
+            return link.dismiss();
+        }
+        rest(open, link, peer);
+    };
     task::spawn(&tasks, client::run_until_rest(link, peer, timer, buffers, exchanges, rested));
 }
 
@@ -159,14 +168,16 @@ pub struct Open {
     /// Where it is.
     pub shard: Rc<Shard>,
     role: Role,
+    /// When it is closed unless it has said something.
+    until_us: u64,
     _seat: Seat,
 }
 
 impl Open {
-    fn new(shard: &Rc<Shard>, seat: Seat, role: Role) -> Self {
+    fn new(shard: &Rc<Shard>, seat: Seat, role: Role, until_us: u64) -> Self {
         let connections = &shard.metrics().connections;
         connections.set(connections.get() + 1);
-        Self { shard: Rc::clone(shard), role, _seat: seat }
+        Self { shard: Rc::clone(shard), role, until_us, _seat: seat }
     }
 }
 

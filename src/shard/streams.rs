@@ -11,6 +11,7 @@ use crate::net::client::Stream;
 use crate::net::h2::{Arrived, Connection, Place};
 use crate::net::link::Link;
 use crate::net::{Client, task};
+use crate::wire::h2::Abuse;
 use crate::wire::http1::RequestError;
 
 /// Serves a connection until it is over.
@@ -23,8 +24,13 @@ pub async fn serve(open: Open, link: Link, peer: SocketAddr) {
         buffers: &shard.buffers,
         keep_alive: server.keep_alive,
         write_timeout: server.write_timeout,
+        preface_timeout: server.head_timeout,
+        frame_timeout: server.body_timeout,
     };
-    let Some(mut connection) = Connection::begin(link, peer, place).await else { return };
+    let mut connection = match Connection::begin(link, peer, place).await {
+        Ok(connection) => connection,
+        Err(abuse) => return note(&shard, peer, abuse),
+    };
     let now_us = || shard.clock.now_us();
     while let Some(Arrived { head, whole, stream }) =
         connection.accept(now_us, || shard.world.is_draining()).await
@@ -32,11 +38,15 @@ pub async fn serve(open: Open, link: Link, peer: SocketAddr) {
         let here = Rc::clone(&shard);
         task::spawn(&shard.tasks, async move { one(&here, head, whole, stream).await });
     }
-    if let Some(abuse) = connection.abuse() {
-        shard.metrics().http2_abuses.add(1);
-        let text = format_args!("{peer} abuses HTTP/2 ({}): closed", abuse.name());
-        shard.world.log.write(Level::Info, text);
-    }
+    note(&shard, peer, connection.abuse());
+}
+
+/// Counts a connection that the guard has closed.
+fn note(shard: &Shard, peer: SocketAddr, abuse: Option<Abuse>) {
+    let Some(abuse) = abuse else { return };
+    shard.metrics().http2_abuses.add(1);
+    let text = format_args!("{peer} abuses HTTP/2 ({}): closed", abuse.name());
+    shard.world.log.write(Level::Info, text);
 }
 
 /// One exchange.

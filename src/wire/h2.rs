@@ -183,6 +183,12 @@ impl Guard {
         !self.settled || self.in_block || !self.from_client.between()
     }
 
+    /// Whether our side has begun a frame and not ended it: its payload is still to come.
+    #[must_use]
+    pub fn is_inside_answer(&self) -> bool {
+        !self.to_client.between()
+    }
+
     /// The GOAWAY frame that tells the client why the connection ends. `None` while no rule is broken, and while
     /// another frame is only partly written: then nothing more can be said on this connection.
     #[must_use]

@@ -13,6 +13,7 @@ pub mod corpus;
 pub mod fleet;
 pub mod h2;
 pub mod lane;
+pub mod tls;
 pub mod upstream;
 
 use std::fs::{self, File};

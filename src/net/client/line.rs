@@ -55,6 +55,9 @@ struct Inbox {
     stop: Cell<bool>,
     /// Grows by one with every change the exchange should see.
     changes: Cell<u32>,
+    /// A write is under way, or was given up in the middle: nothing else may be written.
+    cut: Cell<bool>,
+    fd: RawFd,
     buffers: Rc<Buffers>,
     tls: Option<Tls>,
 }
@@ -94,6 +97,11 @@ impl Inbox {
         if let Some(spare) = spare {
             self.buffers.give(spare);
         }
+        // What the peer waits for, e.g. that there is no renegotiation, does not wait for the next answer.
+        if session.has_outgoing() && !self.cut.get() && !socket::sent_now(self.fd, &session.take_outgoing()) {
+            self.cut.set(true);
+            return None;
+        }
         let opened = bytes.len() - before;
         (opened > 0 || session.stage() != Stage::Ended).then_some(opened)
     }
@@ -132,8 +140,6 @@ pub struct Line {
     peer_text: Box<str>,
     timer: Timer,
     write_limit_us: Option<u64>,
-    /// A write was given up in the middle: nothing may follow it.
-    cut: bool,
 }
 
 /// Plaintext sealed at once: its records fit a large buffer.
@@ -189,6 +195,8 @@ pub fn run_until_rest<F: Future<Output: Into<End>>>(
         park: Cell::new(false),
         stop: Cell::new(false),
         changes: Cell::new(0),
+        cut: Cell::new(false),
+        fd,
         buffers,
         tls,
     });
@@ -200,7 +208,6 @@ pub fn run_until_rest<F: Future<Output: Into<End>>>(
         peer_text,
         timer,
         write_limit_us: None,
-        cut: false,
     };
     let sides = (exchanges(client), pump(Rc::clone(&stream), Rc::clone(&inbox)));
     Connection { sides: Some(sides), inbox, stream: Some((stream, rested)), fd }
@@ -461,7 +468,7 @@ impl Line {
     /// Writes to the socket.
     async fn send(&mut self, mut bytes: Vec<u8>, start: usize) -> Result<Vec<u8>, Stop> {
         let mut sent = start;
-        self.cut = true;
+        self.inbox.cut.set(true);
         while sent < bytes.len() {
             if let Some(limit_us) = self.write_limit_us {
                 self.timer.extend(limit_us);
@@ -483,13 +490,13 @@ impl Line {
                 _ => return Err(Stop::ClientGone),
             }
         }
-        self.cut = false;
+        self.inbox.cut.set(false);
         Ok(bytes)
     }
 
     /// Says over TLS that nothing more comes, if it can be said without waiting.
     pub fn say_goodbye(&mut self) {
-        if let Some(tls) = self.inbox.tls.as_ref().filter(|_| !self.cut) {
+        if let Some(tls) = self.inbox.tls.as_ref().filter(|_| !self.inbox.cut.get()) {
             socket::send_now(self.fd, &tls.borrow_mut().close_notify());
         }
     }

@@ -42,7 +42,51 @@ pub struct Stream {
     head_only: bool,
     /// What is missing of an answer that has said its length.
     left: Option<u64>,
+    pace: Rc<Pace>,
+    /// The write of the connection behind which it has sent last.
+    sent_behind: Option<u64>,
     _live: Live,
+}
+
+/// What the connection's writes allow its streams. The crate counts what it has been given, not what the socket has
+/// taken, and it takes small frames without end: so while a write is pending, each stream may add to it once.
+#[derive(Default)]
+pub struct Pace {
+    writing: Cell<bool>,
+    writes: Cell<u64>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Pace {
+    /// A write begins.
+    pub fn begin(&self) {
+        self.writing.set(true);
+        self.writes.set(self.writes.get() + 1);
+    }
+
+    /// It is over: whoever waits may go on.
+    pub fn end(&self) {
+        self.writing.set(false);
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether one is pending.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.writing.get()
+    }
+
+    /// Whether a stream that has sent behind this write must wait; it is woken then.
+    fn holds(&self, behind: Option<u64>, cx: &Context<'_>) -> bool {
+        if !self.writing.get() || behind != Some(self.writes.get()) {
+            return false;
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        true
+    }
 }
 
 /// Exchanges of one connection that live.
@@ -98,7 +142,7 @@ impl Stream {
         peer: (SocketAddr, Rc<str>),
         timer: Timer,
         head_only: bool,
-        live: Live,
+        (live, pace): (Live, Rc<Pace>),
     ) -> Self {
         Self {
             body,
@@ -109,6 +153,8 @@ impl Stream {
             write_limit_us: None,
             head_only,
             left: None,
+            pace,
+            sent_behind: None,
             _live: live,
         }
     }
@@ -192,21 +238,25 @@ impl Stream {
 
     /// Waits until the client's windows have room for some of `wanted` bytes.
     async fn room(&mut self, wanted: usize) -> Result<usize, Stop> {
-        let Self { reply, timer, write_limit_us, .. } = self;
+        let Self { reply, timer, write_limit_us, pace, sent_behind, .. } = self;
         let Reply::Body(body) = reply.get_mut() else { return Err(Stop::ClientGone) };
         body.reserve_capacity(wanted);
-        if body.capacity() > 0 {
-            return Ok(body.capacity());
-        }
-        if let Some(limit_us) = *write_limit_us {
-            timer.extend(limit_us);
-        }
+        let mut waits = false;
         poll_fn(|cx| {
+            let held = pace.holds(*sent_behind, cx);
+            if body.capacity() > 0 && !held {
+                return Poll::Ready(Ok(body.capacity()));
+            }
+            if let Some(limit_us) = write_limit_us.filter(|_| !waits) {
+                timer.extend(limit_us);
+            }
+            waits = true;
             loop {
                 if body.poll_reset(cx).is_ready() {
                     return Poll::Ready(Err(Stop::ClientGone));
                 }
-                match body.poll_capacity(cx) {
+                let room = if held { Poll::Pending } else { body.poll_capacity(cx) };
+                match room {
                     Poll::Ready(Some(Ok(0))) => {}
                     Poll::Ready(Some(Ok(room))) => return Poll::Ready(Ok(room)),
                     Poll::Ready(_) => return Poll::Ready(Err(Stop::ClientGone)),
@@ -224,6 +274,7 @@ impl Stream {
         let Reply::Body(body) = reply else { return Err(Stop::ClientGone) };
         body.send_data(data, left == Some(0)).map_err(|_| Stop::ClientGone)?;
         self.left = left;
+        self.sent_behind = Some(self.pace.writes.get());
         if left == Some(0) {
             *reply = Reply::Over;
         }
@@ -236,7 +287,8 @@ impl Stream {
             Reply::Body(mut body) if whole && self.left.is_none() => {
                 let _ = body.send_data(Bytes::new(), true); // a client that is gone needs no end
             }
-            Reply::Body(mut body) => return body.send_reset(Reason::INTERNAL_ERROR),
+            // Dropped, it is reset by CANCEL behind what was sent; an explicit reset would overtake that.
+            Reply::Body(body) => return drop(body),
             Reply::Head(mut reply) => return reply.send_reset(Reason::INTERNAL_ERROR),
             Reply::Over => {}
         }

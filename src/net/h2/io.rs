@@ -16,6 +16,7 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::TcpStream;
 
 use crate::net::buffer::Buffers;
+use crate::net::client::stream::Pace;
 use crate::net::clock::{Clock, Timer};
 use crate::net::link::{Link, Tls};
 use crate::net::socket;
@@ -35,6 +36,24 @@ struct Wire {
     /// Set while a write is pending.
     stalled: Timer,
     write_limit_us: u64,
+    /// Set while the client is inside of a frame or a header block.
+    midway: Timer,
+    read_limit_us: u64,
+    pace: Rc<Pace>,
+    /// The head of a frame whose payload comes with the next write.
+    begun: RefCell<Vec<u8>>,
+}
+
+/// What bounds a connection's reads and writes.
+pub(super) struct Bounds {
+    /// Its timers: for writes, and for frames of the client.
+    pub timers: [Timer; 2],
+    /// How long a write may make no progress.
+    pub write: Duration,
+    /// How long a client may leave a frame unfinished without a byte.
+    pub read: Duration,
+    /// Who is told that a write is pending.
+    pub pace: Rc<Pace>,
 }
 
 /// A guarded connection; clones are the same one.
@@ -42,14 +61,10 @@ struct Wire {
 pub(super) struct Guarded(Rc<Wire>);
 
 impl Guarded {
-    pub(super) fn new(
-        link: Link,
-        stalled: Timer,
-        clock: Clock,
-        buffers: Rc<Buffers>,
-        write_timeout: Duration,
-    ) -> Self {
+    pub(super) fn new(link: Link, clock: Clock, buffers: Rc<Buffers>, bounds: Bounds) -> Self {
         let Link { stream, tls, early } = link;
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 4);
+        let [stalled, midway] = bounds.timers;
         let fd = stream.as_raw_fd();
         let this = Self(Rc::new(Wire {
             stream: UnsafeCell::new(stream),
@@ -61,41 +76,53 @@ impl Guarded {
             clock,
             buffers,
             stalled,
-            write_limit_us: u64::try_from(write_timeout.as_micros()).unwrap_or(u64::MAX / 4),
+            write_limit_us: micros(bounds.write),
+            midway,
+            read_limit_us: micros(bounds.read),
+            pace: bounds.pace,
+            begun: RefCell::default(),
         }));
         this.0.held.replace(early);
         let _ = this.judge(0); // remembered: the first read tells it
         this
     }
 
-    /// Whether a write has made no progress for too long.
+    /// Whether a write has made no progress for too long, or a frame of the client.
     pub(super) fn is_stalled(&self, cx: &Context<'_>) -> bool {
-        self.0.stalled.poll_fired(cx)
+        self.0.stalled.poll_fired(cx) || self.0.midway.poll_fired(cx)
     }
 
     pub(super) fn abuse(&self) -> Option<Abuse> {
         self.0.abuse.get()
     }
 
-    /// Ends the connection; says why, as far as it can be said without waiting.
+    /// Ends the connection; says why, as far as it can be said without waiting: not behind half a record, nor inside of
+    /// a frame.
     pub(super) fn shut(&self, code: u32) {
         let wire = &*self.0;
-        let mut last = Vec::new();
-        if code != 0 {
-            last.extend_from_slice(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff]);
-            last.extend_from_slice(&code.to_be_bytes());
-        }
-        match &wire.tls {
-            Some(tls) => {
-                let mut tls = tls.borrow_mut();
-                let mut sealed = Vec::new();
-                if !last.is_empty() {
-                    let _ = tls.seal(&last, &mut sealed); // a session that has failed says nothing more
+        if !wire.pace.is_writing() {
+            let mut last = Vec::new();
+            match wire.guard.borrow().goaway() {
+                Some(frame) => last.extend_from_slice(&frame),
+                None if code != 0 && wire.begun.borrow().is_empty() => {
+                    last.extend_from_slice(&[0, 0, 8, 7, 0, 0, 0, 0, 0]);
+                    last.extend_from_slice(&wire.guard.borrow().last_stream().to_be_bytes());
+                    last.extend_from_slice(&code.to_be_bytes());
                 }
-                sealed.extend_from_slice(&tls.close_notify());
-                socket::send_now(wire.fd, &sealed);
+                None => {}
             }
-            None => socket::send_now(wire.fd, &last),
+            match &wire.tls {
+                Some(tls) => {
+                    let mut tls = tls.borrow_mut();
+                    let mut sealed = Vec::new();
+                    if !last.is_empty() {
+                        let _ = tls.seal(&last, &mut sealed); // a session that has failed says nothing more
+                    }
+                    sealed.extend_from_slice(&tls.close_notify());
+                    socket::send_now(wire.fd, &sealed);
+                }
+                None => socket::send_now(wire.fd, &last),
+            }
         }
         socket::shutdown(wire.fd);
     }
@@ -105,11 +132,19 @@ impl Guarded {
         let wire = &*self.0;
         let held = wire.held.borrow();
         let fresh = held.get(from..).unwrap_or_default();
-        let verdict = wire.guard.borrow_mut().incoming(fresh, wire.clock.now_us());
-        verdict.map_err(|abuse| {
-            wire.abuse.set(Some(abuse));
-            io::Error::other("the client abuses the protocol")
-        })
+        let mut guard = wire.guard.borrow_mut();
+        let verdict = guard.incoming(fresh, wire.clock.now_us());
+        if guard.midway() {
+            wire.midway.extend(wire.read_limit_us);
+        } else {
+            wire.midway.clear();
+        }
+        verdict.map_err(|abuse| self.abused(abuse))
+    }
+
+    fn abused(&self, abuse: Abuse) -> io::Error {
+        self.0.abuse.set(Some(abuse));
+        io::Error::other("the client abuses the protocol")
     }
 
     /// Reads until there is plaintext; `false`: the peer has ended.
@@ -152,16 +187,32 @@ impl Guarded {
 
     async fn send(&self, bytes: &[u8]) -> io::Result<()> {
         let wire = &*self.0;
-        wire.guard.borrow_mut().outgoing(bytes, wire.clock.now_us());
+        let (broken, inside) = {
+            let mut guard = wire.guard.borrow_mut();
+            guard.outgoing(bytes, wire.clock.now_us());
+            (guard.broken(), guard.is_inside_answer())
+        };
+        if let Some(abuse) = broken {
+            return Err(self.abused(abuse));
+        }
+        if inside {
+            // The crate writes a frame's head and its payload one after the other: one record and one call for both.
+            wire.begun.borrow_mut().extend_from_slice(bytes);
+            return Ok(());
+        }
+        let mut plain = std::mem::take(&mut *wire.begun.borrow_mut());
+        plain.extend_from_slice(bytes);
         let mut ready = wire.buffers.large();
         match &wire.tls {
-            None => ready.extend_from_slice(bytes),
+            None => ready.extend_from_slice(&plain),
             Some(tls) => tls
                 .borrow_mut()
-                .seal(bytes, &mut ready)
+                .seal(&plain, &mut ready)
                 .map_err(|error| io::Error::other(error.to_string()))?,
         }
+        drop(plain);
         let mut sent = 0;
+        wire.pace.begin();
         while sent < ready.len() {
             wire.stalled.extend(wire.write_limit_us);
             let end = ready.len();
@@ -175,6 +226,7 @@ impl Guarded {
             }
         }
         wire.stalled.clear();
+        wire.pace.end();
         wire.buffers.give(ready);
         Ok(())
     }

@@ -19,11 +19,11 @@ use monoio_http::h2::server::{self, SendResponse};
 use monoio_http::h2::{Reason, RecvStream};
 
 use super::buffer::Buffers;
-use super::client::stream::{Live, LiveCount, Stream};
+use super::client::stream::{Live, LiveCount, Pace, Stream};
 use super::clock::{Clock, Timer, Timers};
 use super::link::Link;
 use crate::wire::h2::Abuse;
-use io::Guarded;
+use io::{Bounds, Guarded};
 
 /// Exchanges of one connection at once.
 pub const STREAMS_MAX: usize = 128;
@@ -35,8 +35,10 @@ const STREAM_WINDOW: u32 = 256 << 10;
 pub const HEADERS_MAX: u32 = 32 * 1024;
 /// What of one stream's answer may wait for the socket, in bytes.
 pub const SEND_BUFFER: usize = 16 * 1024;
-/// Time for the client's preface.
-const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams that we have reset and still know, so that what is on its way to them is no fault of the client.
+const RESET_STREAMS_MAX: usize = 128;
+/// How long a client may take to say farewell.
+const FAREWELL_US: u64 = 1_000_000;
 /// Requests after which a connection is asked to end, so that load can move to other shards.
 const REQUESTS_MAX: u64 = 100_000;
 
@@ -52,6 +54,10 @@ pub struct Place<'a> {
     pub keep_alive: Duration,
     /// How long a write may make no progress.
     pub write_timeout: Duration,
+    /// Time for the client's preface.
+    pub preface_timeout: Duration,
+    /// How long a client may leave a frame unfinished without a byte.
+    pub frame_timeout: Duration,
 }
 
 /// A request that has come.
@@ -73,6 +79,7 @@ pub struct Connection {
     idle: Timer,
     keep_alive_us: u64,
     live: Rc<LiveCount>,
+    pace: Rc<Pace>,
     /// The idle timer runs: no exchange lives.
     resting: bool,
     requests: u64,
@@ -80,20 +87,25 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Exchanges the prefaces; `None`: the client does not speak HTTP/2, or is gone.
-    pub async fn begin(link: Link, peer: SocketAddr, place: Place<'_>) -> Option<Self> {
-        let wire = Guarded::new(
-            link,
-            place.timers.add(),
-            place.clock.clone(),
-            Rc::clone(place.buffers),
-            place.write_timeout,
-        );
+    /// Exchanges the prefaces.
+    ///
+    /// # Errors
+    /// The client does not speak HTTP/2, or is gone; what the guard has closed it for, if it has.
+    pub async fn begin(link: Link, peer: SocketAddr, place: Place<'_>) -> Result<Self, Option<Abuse>> {
+        let pace = Rc::default();
+        let bounds = Bounds {
+            timers: [place.timers.add(), place.timers.add()],
+            write: place.write_timeout,
+            read: place.frame_timeout,
+            pace: Rc::clone(&pace),
+        };
+        let wire = Guarded::new(link, place.clock.clone(), Rc::clone(place.buffers), bounds);
         let idle = place.timers.add();
-        idle.set(place.clock.after(PREFACE_TIMEOUT));
+        idle.set(place.clock.after(place.preface_timeout));
         let mut builder = server::Builder::new();
         builder
             .max_concurrent_streams(STREAMS_MAX as u32)
+            .max_concurrent_reset_streams(RESET_STREAMS_MAX)
             .max_header_list_size(HEADERS_MAX)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(WINDOW)
@@ -107,11 +119,11 @@ impl Connection {
         .await;
         let Some(inner) = inner else {
             wire.shut(Reason::PROTOCOL_ERROR.into());
-            return None;
+            return Err(wire.abuse());
         };
         let peer = (peer, peer.ip().to_string().into());
         let keep_alive_us = u64::try_from(place.keep_alive.as_micros()).unwrap_or(u64::MAX / 4);
-        Some(Self {
+        Ok(Self {
             inner,
             wire,
             timers: Rc::clone(place.timers),
@@ -119,6 +131,7 @@ impl Connection {
             idle,
             keep_alive_us,
             live: Rc::default(),
+            pace,
             resting: false,
             requests: 0,
             ending: false,
@@ -132,11 +145,14 @@ impl Connection {
             let Self { inner, wire, idle, live, resting, ending, keep_alive_us, .. } = self;
             let next = poll_fn(|cx| {
                 let next = inner.poll_accept(cx);
-                if (live.get() == 0) != *resting && !*ending {
+                if (live.get() == 0) != *resting {
                     *resting = !*resting;
-                    let patience_us =
-                        if *resting { now_us().saturating_add(*keep_alive_us) } else { u64::MAX - 1 };
-                    idle.set_idle(patience_us);
+                    match (*resting, *ending) {
+                        (true, false) => idle.set_idle(now_us().saturating_add(*keep_alive_us)),
+                        (false, false) => idle.set_idle(u64::MAX - 1), // a drain fires it
+                        (true, true) => idle.set(now_us().saturating_add(FAREWELL_US)),
+                        (false, true) => idle.clear(),
+                    }
                 }
                 live.wake_when_none(cx);
                 match next {
@@ -172,7 +188,7 @@ impl Connection {
         self.ending = true;
         self.inner.graceful_shutdown();
         if self.live.get() == 0 {
-            self.idle.set(now_us + 1_000_000);
+            self.idle.set(now_us.saturating_add(FAREWELL_US));
         } else {
             self.idle.clear();
         }
@@ -187,15 +203,15 @@ impl Connection {
         }
         let (parts, body) = request.into_parts();
         let mut reply = reply;
-        let Some(head) = head(&parts) else {
+        let whole = body.is_end_stream();
+        let Some(head) = head(&parts).filter(|_| !whole || announces_nothing(&parts)) else {
             reply.send_reset(Reason::PROTOCOL_ERROR);
             return None;
         };
-        let whole = body.is_end_stream();
         let head_only = parts.method == Method::HEAD;
         let too_many = self.live.get() >= STREAMS_MAX;
-        let (peer, timer, live) = (self.peer.clone(), self.timers.add(), Live::new(&self.live));
-        let stream = Stream::new(body, reply, peer, timer, head_only, live);
+        let held = (Live::new(&self.live), Rc::clone(&self.pace));
+        let stream = Stream::new(body, reply, self.peer.clone(), self.timers.add(), head_only, held);
         if too_many {
             stream.refuse(); // reset streams whose exchanges have not ended yet
             return None;
@@ -209,6 +225,12 @@ impl Drop for Connection {
         let code = self.wire.abuse().map_or(0, Abuse::code);
         self.wire.shut(code);
     }
+}
+
+/// Whether a request without a body says so (RFC 9113 section 8.1.1); of one with a body the crate knows.
+fn announces_nothing(parts: &http::request::Parts) -> bool {
+    let mut lengths = parts.headers.get_all(http::header::CONTENT_LENGTH).iter();
+    lengths.all(|length| length.as_bytes().iter().all(|&digit| digit == b'0'))
 }
 
 /// The request's head as HTTP/1.1 writes it. `None`: it names two hosts, or none of its parts has a form there.

@@ -114,11 +114,13 @@ struct Certificates {
     all: Vec<Arc<CertifiedKey>>,
     /// Lower case; `*.` for every name one level below.
     names: HashMap<String, Vec<usize>>,
+    /// The first of all, and those that share a name with it: for clients that name no host, or an unknown one.
+    others: Vec<usize>,
 }
 
 impl Certificates {
     fn read(files: &[Certificate], unfit: &mut Vec<Unfit>) -> Self {
-        let mut certificates = Self { all: Vec::new(), names: HashMap::new() };
+        let mut certificates = Self { all: Vec::new(), names: HashMap::new(), others: vec![0] };
         for (at, files) in files.iter().enumerate() {
             let path = |key: &str| match at {
                 0 => format!("server.tls.{key}"),
@@ -133,6 +135,10 @@ impl Certificates {
                 unfit.push(Unfit::new(path(key), message));
             }
         }
+        let beside_first = certificates.names.values().filter(|all| all.contains(&0));
+        certificates.others.extend(beside_first.flatten().filter(|at| **at != 0));
+        certificates.others.sort_unstable();
+        certificates.others.dedup();
         certificates
     }
 
@@ -147,7 +153,10 @@ impl Certificates {
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
-            Err(_) => return Err(("key", "is not the key of the certificate".to_owned())),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                return Err(("key", "is not the key of the certificate".to_owned()));
+            }
+            Err(error) => return Err(("cert", error.to_string())),
         }
         let own = certified.end_entity_cert().map_err(|error| ("cert", error.to_string()))?;
         let own = webpki::EndEntityCert::try_from(own).map_err(|error| ("cert", error.to_string()))?;
@@ -158,14 +167,14 @@ impl Certificates {
         Ok(())
     }
 
-    /// Those for a host: of its name, else of the wildcard above it, else the first of all.
+    /// Those for a host: of its name, else of the wildcard above it, else the first of all and those beside it.
     fn of(&self, host: Option<&str>) -> &[usize] {
         let found = host.and_then(|host| {
             let host = host.to_ascii_lowercase();
             let above = host.split_once('.').map(|(_, above)| format!("*.{above}"));
             self.names.get(&host).or_else(|| self.names.get(&above?))
         });
-        found.map_or(&[0], Vec::as_slice)
+        found.unwrap_or(&self.others)
     }
 }
 

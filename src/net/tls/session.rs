@@ -43,6 +43,8 @@ pub struct Session {
     outgoing: Vec<u8>,
     stage: Stage,
     failed: bool,
+    /// Data has come since [`Session::take_spoken`].
+    spoken: bool,
 }
 
 /// What one look at the state asked for.
@@ -70,7 +72,14 @@ impl Session {
     }
 
     fn new(side: Side) -> Self {
-        Self { side, waiting: Vec::new(), outgoing: Vec::new(), stage: Stage::Handshake, failed: false }
+        Self {
+            side,
+            waiting: Vec::new(),
+            outgoing: Vec::new(),
+            stage: Stage::Handshake,
+            failed: false,
+            spoken: true,
+        }
     }
 
     /// How far it is.
@@ -99,6 +108,11 @@ impl Session {
         !self.outgoing.is_empty()
     }
 
+    /// Whether the handshake has ended or data has come since the last call: records without data count for nothing.
+    pub fn take_spoken(&mut self) -> bool {
+        std::mem::take(&mut self.spoken)
+    }
+
     /// Takes bytes of the peer and appends their plaintext to `plain`. A buffer that is not needed any more comes back.
     ///
     /// # Errors
@@ -113,7 +127,9 @@ impl Session {
             self.waiting.extend_from_slice(&bytes);
             spare = Some(bytes);
         }
+        let before = plain.len();
         self.advance(plain)?;
+        self.spoken |= plain.len() > before;
         if self.waiting.len() > WAITING_MAX {
             self.failed = true;
             return Err(Error::General("too much unfinished ciphertext".to_owned()));
@@ -190,19 +206,23 @@ impl Session {
         }
     }
 
-    /// After an error: the alert that tells the peer, if there is one. The state must not be asked for more: it would
-    /// look at the same bytes again, and does not expect that.
+    /// After an error: the alert that tells the peer, if there is one, behind what was to be sent before it (each is
+    /// a step of its own). The state must not be asked for more: it would look at the same bytes again, and does not
+    /// expect that.
     fn gather_alert(&mut self) {
         let Self { side, waiting, outgoing, .. } = self;
         let mut nothing = Vec::new();
         match side {
-            Side::Server(session) if session.wants_write() => {
-                let _ = step(session.process_tls_records(waiting), &mut nothing, outgoing);
+            Side::Server(session) => {
+                while session.wants_write() {
+                    let _ = step(session.process_tls_records(waiting), &mut nothing, outgoing);
+                }
             }
-            Side::Client(session) if session.wants_write() => {
-                let _ = step(session.process_tls_records(waiting), &mut nothing, outgoing);
+            Side::Client(session) => {
+                while session.wants_write() {
+                    let _ = step(session.process_tls_records(waiting), &mut nothing, outgoing);
+                }
             }
-            _ => {}
         }
     }
 
