@@ -92,6 +92,32 @@ fn framing_whole_and_cut() {
     assert!(!failed, "cases failed, see above");
 }
 
+/// The same bytes over TLS: records cut them elsewhere, and the end is said in another way.
+#[test]
+fn framing_over_tls() {
+    if std::env::var_os("CORELANE_FRAMING_TARGETS").is_some() {
+        return; // proxies that are not ours
+    }
+    let only = std::env::var("CORELANE_FRAMING_ONLY").unwrap_or_default();
+    let mut cases = support::corpus::load(false);
+    cases.retain(|c| c.name.contains(&only));
+    let ca = support::tls::Ca::new();
+    let tls = format!("[server.tls]\nlisten = [\"127.0.0.1:0\"]\n{}", ca.issue("gw", &["gw.test"]).toml());
+    let mut lanes = Lane::start_all(LANES, &format!("{CONFIG}{tls}"), echo);
+    for (lane, versions) in
+        lanes.iter_mut().zip([support::tls::ONLY_12, support::tls::ONLY_13].into_iter().cycle())
+    {
+        let addr = lane.gateway.as_ref().and_then(|gateway| gateway.tls).expect("a TLS listener");
+        lane.addr = support::tls::bridge(addr, &ca.client().versions(versions).config(), "gw.test");
+    }
+    let failed = report("TLS", &cases, &run_all(&mut lanes, &cases, 0, Cut::Whole))
+        | report("TLS, cut", &cases, &run_all(&mut lanes, &cases, 1, Cut::Random(1)));
+    for gateway in lanes.iter().filter_map(|lane| lane.gateway.as_ref()) {
+        support::assert_gauges_zero(gateway);
+    }
+    assert!(!failed, "cases failed, see above");
+}
+
 /// Runs every case once, the lanes side by side; findings in the order of the cases.
 fn run_all(lanes: &mut [Lane], cases: &[Case], round: usize, cut: Cut) -> Vec<Findings> {
     let next = AtomicUsize::new(0);

@@ -92,23 +92,24 @@ fn chats_streams_and_probes() {
 fn connections_and_sessions_are_used_again() {
     for versions in [ONLY_12, ONLY_13] {
         let ca = Ca::new();
-        let server = start(quick(1).remove(0));
+        let server = start(Options { prefill: Duration::from_millis(50), ..quick(1).remove(0) });
         let terminator = Terminator::before(server.addr, &ca.issue("server", HERE), versions);
         let rest = UNPROBED.replace("\"m\"", "\"llama3.2\"");
         let gateway = gateway(terminator.addr, &trusting(&ca), &rest);
-        for at in 0..30 {
+        for at in 0..10 {
             assert_eq!(post(gateway.addr, CHAT, &chat("llama3.2", at % 2 == 0)).status, 200);
         }
         assert_eq!(terminator.connections(), 1, "tickets behind the handshake spoil no idle connection");
-        // Ten at once need ten connections: those after the first resume its session.
+        // Ten at once need more connections: they resume the session of the first.
         std::thread::scope(|scope| {
             for _ in 0..10 {
                 scope.spawn(|| assert_eq!(post(gateway.addr, CHAT, &chat("llama3.2", false)).status, 200));
             }
         });
         let (handshakes, resumed) = (terminator.handshakes(), terminator.resumed());
-        assert_eq!(handshakes, terminator.connections());
         println!("{handshakes} handshakes, {resumed} resumed");
+        assert_eq!(handshakes, terminator.connections());
+        assert!((2..=10).contains(&handshakes) && resumed > 0, "{handshakes} handshakes, {resumed} resumed");
         quiet(&gateway, &server);
     }
 }

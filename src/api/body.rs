@@ -27,6 +27,8 @@ pub enum BodyError {
     Json,
     /// The same top-level key twice.
     Duplicate(String),
+    /// A top-level key that some servers take for one that the gateway reads, and others don't.
+    Spelling(String),
     /// A field is missing, empty or of another type.
     Field(&'static str, &'static str),
 }
@@ -35,6 +37,7 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Json => write!(f, "The request body is not a valid JSON object."),
+            Self::Spelling(key) => write!(f, "The request body has the key '{key}'; write it in lower case."),
             Self::Duplicate(key) => write!(f, "The request body has the key '{key}' more than once."),
             Self::Field(name, what) => write!(f, "'{name}' {what}."),
         }
@@ -245,6 +248,31 @@ fn copy(out: &mut Vec<u8>, body: &[u8], at: &mut usize, gone: Span) {
     *at = gone.end as usize;
 }
 
+/// Keys that decide something here: servers written in Go take them in any case, so no other case is let through.
+const READ: [&str; 21] = [
+    "model",
+    "name",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "options",
+    "encoding_format",
+    "messages",
+    "input",
+    "prompt",
+    "suffix",
+    "system",
+    "instructions",
+    "template",
+    "query",
+    "documents",
+    "text",
+    "texts",
+    "content",
+];
+
 struct Reader<'a> {
     body: &'a [u8],
     base: usize,
@@ -292,6 +320,10 @@ impl<'a> Reader<'a> {
                 }
                 Some([.., last]) if *len <= 32 => *last = key,
                 _ => many.push(key),
+            }
+            let plain = super::prompt::folded(key);
+            if plain != *key && READ.contains(&&*plain) {
+                return Err(BodyError::Spelling((*key).to_owned()));
             }
             self.take(key, value, nodes.get(at + 2..).unwrap_or_default())?;
             at += 2 + match value {

@@ -2,7 +2,9 @@
 //!
 //! Messages, parts, prompts, inputs, tool results and tool calls are walked on the parser's tape, so keys and texts
 //! are unescaped and nothing can hide behind an escape. Links and base64 data are no texts. Of a key given twice both
-//! values are read. Cost: one walk of the tape and a copy of the texts.
+//! values are read. Servers written in Go (Ollama) take a key in any case for its own; so it is read here. Cost: one walk of the tape and a copy of the texts.
+
+use std::borrow::Cow;
 
 use simd_json::Node;
 
@@ -88,6 +90,19 @@ const NO_TEXT: [&str; 12] = [
     "role",
 ];
 
+/// A key as Go's `encoding/json` compares it (`foldName`): without case, and two signs that fold to letters of ASCII.
+pub(super) fn folded(key: &str) -> Cow<'_, str> {
+    if key.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        return Cow::Borrowed(key);
+    }
+    let fold = |sign| match sign {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        sign => sign.to_ascii_lowercase(),
+    };
+    Cow::Owned(key.chars().map(fold).collect())
+}
+
 /// Reads the texts from the tape of `body`, whose strings stand at their offsets from `base`.
 pub(super) fn read(nodes: &[Node<'_>], body: &[u8], base: usize, out: &mut Texts) {
     let mut reader = Reader { nodes, body, base, message: 0, out };
@@ -95,7 +110,7 @@ pub(super) fn read(nodes: &[Node<'_>], body: &[u8], base: usize, out: &mut Texts
     let mut at = 1;
     for _ in 0..*len {
         let (Some(Node::String(key)), next) = (nodes.get(at), reader.after(at + 1)) else { return };
-        if let Some((_, role)) = TOP_KEYS.iter().find(|(top, _)| top == key) {
+        if let Some((_, role)) = TOP_KEYS.iter().find(|(top, _)| *top == folded(key)) {
             reader.message += 1;
             reader.walk(at + 1, *role, Inside::Text);
         }
@@ -156,15 +171,16 @@ impl Reader<'_, '_> {
         let mut key_at = at + 1;
         for _ in 0..len {
             let Some(Node::String(key)) = self.nodes.get(key_at) else { return };
+            let key = &*folded(key);
             let value = key_at + 1;
             key_at = self.after(value);
             let is_object = matches!(self.nodes.get(value), Some(Node::Object { .. }));
             let inside = match inside {
                 Inside::Everything => Inside::Everything,
-                _ if NO_TEXT.contains(key) => continue,
-                _ if *key == "data" && plain => Inside::Text,
-                _ if matches!(*key, "arguments" | "input" | "output") && is_object => Inside::Everything,
-                _ if TEXT_KEYS.contains(key) => Inside::Text,
+                _ if NO_TEXT.contains(&key) => continue,
+                _ if key == "data" && plain => Inside::Text,
+                _ if matches!(key, "arguments" | "input" | "output") && is_object => Inside::Everything,
+                _ if TEXT_KEYS.contains(&key) => Inside::Text,
                 _ => Inside::Structure,
             };
             self.walk(value, role, inside);
@@ -179,7 +195,7 @@ impl Reader<'_, '_> {
             if let (Some(Node::String(key)), Some(Node::String(value))) =
                 (self.nodes.get(key_at), self.nodes.get(key_at + 1))
             {
-                match (*key, *value) {
+                match (&*folded(key), *value) {
                     ("role", value) => role = Some(role_of(value)),
                     ("type", "tool_result" | "function_call_output") => role = Some(Role::Tool),
                     ("type", "tool_use" | "function_call" | "reasoning") => role = Some(Role::Assistant),

@@ -240,12 +240,14 @@ impl Quota {
 }
 
 impl Admission {
-    /// Replaces the reservation by what was used, and learns from it. The first call counts. Not called, or
-    /// an exchange that never reached a model: nothing is charged.
+    /// Replaces the reservation by what was used, and learns from it. The first call counts; not called, nothing
+    /// is charged. `input_tokens` 0: not known, and estimated.
     pub fn settle(&mut self, input_tokens: u64, output_tokens: u64) {
         let Some(held) = &mut self.0 else { return };
         let Some(reserved) = held.reserved.take() else { return };
-        let used = input_tokens.saturating_add(output_tokens);
+        // Who leaves before the usage is told has had its prompt read all the same.
+        let input = if input_tokens > 0 { input_tokens } else { held.live.usual.input(held.input_bytes) };
+        let used = input.saturating_add(output_tokens);
         held.live.tokens.correct(reserved.window, reserved.amount, used);
         // No model reads nothing: the endpoint failed, or reported no usage.
         if input_tokens > 0 {
@@ -361,6 +363,13 @@ impl Usual {
         let output = max_tokens.unwrap_or(usual.ceil() as u64);
         let input = (input_bytes as f32 * ratio).ceil() as u64;
         input.saturating_add(output).clamp(1, COUNT_MAX)
+    }
+
+    /// Tokens that so much input mostly has.
+    fn input(&self, input_bytes: u64) -> u64 {
+        let (bytes, tokens) = unpack(self.input.load(Ordering::Relaxed));
+        let ratio = if bytes > 0.0 { tokens / bytes } else { RATIO_START };
+        ((input_bytes as f32 * ratio).ceil() as u64).min(COUNT_MAX)
     }
 
     fn learn_input(&self, bytes: u64, tokens: u64) {

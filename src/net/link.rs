@@ -123,6 +123,8 @@ pub async fn handshake(
         }
         match session.stage() {
             Stage::Open => return Ok(()),
+            // A client may send its only request and its end together with the last message of the handshake.
+            Stage::Ended if !early.is_empty() => return Ok(()),
             Stage::Ended => return Err(io::ErrorKind::UnexpectedEof.into()),
             Stage::Handshake => {}
         }

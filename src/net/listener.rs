@@ -8,9 +8,13 @@ use std::time::Duration;
 use monoio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::clock;
+use super::{clock, socket as calls};
 
 const BACKLOG: i32 = 4096;
+
+/// Bytes that the kernel takes for a client beyond those on their way. Without it a client that never reads is given up
+/// to `tcp_wmem[2]`, 4 MiB, of the kernel's memory; with it the write waits, and `write_timeout` runs.
+const UNSENT_MAX: u32 = 128 * 1024;
 
 /// A bound socket with `SO_REUSEPORT`: each shard has one for the same address.
 ///
@@ -24,7 +28,8 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?; // inherited by what is accepted
+    socket.set_tcp_nodelay(true)?; // inherited by what is accepted, as is the next
+    calls::unsent_max(socket.as_raw_fd(), UNSENT_MAX);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -63,6 +63,29 @@ pub fn peek(fd: RawFd) -> Idle {
     }
 }
 
+/// Sets `TCP_NOTSENT_LOWAT` (tcp(7)): writes wait while more than `bytes` have not been sent.
+pub fn unsent_max(fd: RawFd, bytes: u32) {
+    // SAFETY: the pointer and length describe `bytes`.
+    unsafe {
+        libc::setsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes).cast(),
+            size_of::<u32>() as libc::socklen_t,
+        )
+    };
+}
+
+/// Bytes written that the peer has not acknowledged (`SIOCOUTQ`, tcp(7)).
+#[must_use]
+pub fn unsent(fd: RawFd) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the call writes one int, which `bytes` is.
+    unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
+    usize::try_from(bytes).unwrap_or(0)
+}
+
 /// Sets `TCP_NODELAY`; a socket that is already dead is found out by its first read.
 pub fn nodelay(fd: RawFd) {
     let on: libc::c_int = 1;

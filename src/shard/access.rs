@@ -191,7 +191,11 @@ impl Record {
     /// The exchange fails before a byte of an answer went out.
     pub fn failed(&mut self, failure: &Failure) {
         if let Some(line) = &mut self.line {
-            line.error = Some(failure.message.clone());
+            // An endpoint's words may repeat the request: they are for who asked, not for the log.
+            line.error = Some(match failure.kind {
+                FailureKind::UpstreamStatus => format!("The endpoint answered {}.", failure.status),
+                _ => failure.message.clone(),
+            });
         }
     }
 
@@ -284,7 +288,7 @@ impl Record {
         use std::fmt::Write as _;
         let Some(line) = &self.line else { return };
         let endpoint = self.endpoint.map_or("-", |at| shard.world.registry[at].config.name.as_str());
-        let text = |text: &str| String::from_utf8(json::quoted(text)).unwrap_or_default();
+        let text = |text: &str| visible(String::from_utf8(json::quoted(text)).unwrap_or_default());
         let mut out = String::with_capacity(384);
         let _ = write!(
             out,
@@ -316,6 +320,29 @@ impl Record {
         out.push('}');
         shard.world.log.access(out);
     }
+}
+
+/// `quoted`, with escapes for what JSON leaves as it is and a terminal or an editor obeys: DEL, the C1 controls, line
+/// and paragraph separators, and marks that turn the direction of text.
+fn visible(quoted: String) -> String {
+    use std::fmt::Write as _;
+    if quoted.bytes().all(|byte| byte.is_ascii() && byte != 0x7f) {
+        return quoted;
+    }
+    let mut out = String::with_capacity(quoted.len() + 16);
+    for c in quoted.chars() {
+        match c {
+            '\u{7f}'..='\u{9f}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// One finding of the guard for the line: whose and by which rule, never of what.

@@ -141,14 +141,37 @@ pub fn spend(
         let text = format!("The key is not allowed to use the model '{}'.", view.model);
         return Err(Some(Failure::new(FailureKind::ModelForbidden, text).at("model")));
     }
+    reserve(shard, caller, body_bytes, view.output_max, manner).map(Some)
+}
+
+/// Admits a request that the guard answers itself: it is one of its caller's requests, and costs no tokens.
+///
+/// # Errors
+/// 429 beyond a limit.
+pub fn spend_none(
+    shard: &Shard,
+    admitted: &Admitted,
+    manner: &mut Manner,
+) -> Result<Option<Admission>, Exit> {
+    let caller = admitted.caller.as_ref();
+    caller.map(|caller| reserve(shard, caller, 0, Some(0), manner)).transpose()
+}
+
+fn reserve(
+    shard: &Shard,
+    caller: &Caller,
+    body_bytes: usize,
+    output_max: Option<u64>,
+    manner: &mut Manner,
+) -> Result<Admission, Exit> {
     let now = SystemTime::now();
-    let admission = caller.quota.admit(body_bytes as u64, view.output_max, now);
+    let admission = caller.quota.admit(body_bytes as u64, output_max, now);
     let remaining = caller.quota.remaining(now);
     if remaining.limit_requests > 0 {
         manner.rates.clear(); // the caller's own limit says more than the zone's
     }
     quota::headers(&remaining, &mut manner.rates);
-    admission.map(Some).map_err(|refusal| {
+    admission.map_err(|refusal| {
         let limiter = &shard.metrics().limiter;
         let (counter, what) = match refusal.kind {
             RefusalKind::Concurrent => (&limiter.key_concurrent, "requests at once"),
@@ -218,11 +241,17 @@ pub fn client_address(shard: &Shard, incoming: &Incoming, peer: SocketAddr) -> I
     }
     let hops = incoming.request.field(&incoming.buffer, Name::ForwardedFor).unwrap_or_default();
     for hop in hops.rsplit(|&byte| byte == b',') {
-        let address = std::str::from_utf8(hop.trim_ascii()).ok().and_then(|text| text.parse().ok());
+        let address = std::str::from_utf8(hop.trim_ascii()).ok().and_then(hop_address);
         match address.filter(|_| is_trusted(shard, client)) {
             Some(address) => client = address,
             None => break,
         }
     }
     client
+}
+
+/// An address as proxies write it: alone, in brackets, or with a port behind it.
+fn hop_address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }

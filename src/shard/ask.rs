@@ -1,5 +1,6 @@
 //! Asking one endpoint: connecting, sending the request made anew, and reading until there is content.
 
+use std::borrow::Cow;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -24,6 +25,8 @@ use crate::world::Reservation;
 
 /// Requests up to this size go out in one write with their head.
 const ONE_WRITE: usize = 12 * 1024;
+/// What stands for our key where an endpoint repeats it.
+const MASK: &[u8] = b"***";
 /// What is read of an error answer.
 const ERROR_BYTES_MAX: usize = 1 << 20;
 /// Interim answers (1xx) before the real one.
@@ -242,7 +245,11 @@ impl Ask<'_> {
             return Ok(broken("answered with a redirect, which is not followed"));
         }
         let (buffer, start) = self.read_all(client, raw, ERROR_BYTES_MAX, None).await?;
-        let failure = Failure::of_upstream(status, buffer.get(start..).unwrap_or_default(), retry_after);
+        let words = buffer.get(start..).unwrap_or_default();
+        let failure = match &self.endpoint.config.api_key {
+            Some(key) => Failure::of_upstream(status, &without(words, key.expose().as_bytes()), retry_after),
+            None => Failure::of_upstream(status, words, retry_after),
+        };
         self.shard.buffers.give(buffer);
         Ok(failure)
     }
@@ -420,4 +427,20 @@ fn describe(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof => "no bytes".to_owned(),
         _ => error.to_string(),
     }
+}
+
+/// `words` without our `key`: servers repeat it where they refuse it, and their words go to the client.
+fn without<'a>(words: &'a [u8], key: &[u8]) -> Cow<'a, [u8]> {
+    let mut out = Vec::new();
+    let mut rest = 0;
+    for at in memchr::memmem::find_iter(words, key).filter(|_| !key.is_empty()) {
+        out.extend_from_slice(words.get(rest..at).unwrap_or_default());
+        out.extend_from_slice(MASK);
+        rest = at + key.len();
+    }
+    if rest == 0 {
+        return Cow::Borrowed(words);
+    }
+    out.extend_from_slice(words.get(rest..).unwrap_or_default());
+    Cow::Owned(out)
 }

@@ -17,6 +17,7 @@ use super::serve::After;
 use super::{Shard, local, relay};
 use crate::api::{BodyError, Failure, FailureKind, Task, Texts, View};
 use crate::catalog::Deployment;
+use crate::limit::quota::Admission;
 use crate::net::Client;
 use crate::route::{self, NoRoute, Route};
 use crate::wire::http1::request::Name;
@@ -59,6 +60,7 @@ async fn steps(
         Ok(_) => Err(None),
         Err(no) => Err(Some(no_route(*no))),
     };
+    let moderates = task.is_err() && matches!(route, Ok(Route::Moderations));
     head::check_announced(shard, incoming)?;
     let admitted = admit::admit(shard, client, incoming, &route, manner).await;
     if admitted.is_err() && head::body_is_here(incoming) {
@@ -80,11 +82,13 @@ async fn steps(
     match task {
         Ok(task) => {
             let request = ModelRequest { task, incoming, body_at, held, admitted };
-            serve_model(shard, client, request, manner, record).await
+            // In memory of its own: a request whose body is slow does not hold it.
+            Box::pin(serve_model(shard, client, request, manner, record)).await
         }
         Err(Some(failure)) => Err(Some(failure)),
         Err(None) => {
-            let answer = local::answer(shard, client, incoming, body_at, &admitted, manner).await?;
+            let _spent = if moderates { admit::spend_none(shard, &admitted, manner)? } else { None };
+            let answer = Box::pin(local::answer(shard, client, incoming, body_at, &admitted, manner)).await?;
             record.status = answer.status;
             client.write(answer.bytes).await.map_err(|_| None)?;
             Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
@@ -143,7 +147,7 @@ async fn serve_model(
     drop(texts);
     let deadline_us = deadline(shard, incoming, view.timeout_s);
     let mut attempts = Attempts::new(shard, &deployment, incoming, body_at, &view, task, deadline_us);
-    let mut answer = attempts.first_content(client, &mut held, record).await?;
+    let mut answer = Box::pin(attempts.first_content(client, &mut held, record)).await?;
     // From here on nothing is tried again: a stream of minutes does not hold its request.
     drop(attempts);
     drop(view);
@@ -154,14 +158,22 @@ async fn serve_model(
         if !answer.is_stream() {
             screen.note(shard, record);
         }
+        if result.is_err() {
+            settle(&mut spent, record); // the model has worked, whether its answer is let go or not
+        }
         result.map_err(Some)?;
     }
     let after = relay::answer(shard, client, answer, screen, manner, record, deadline_us).await;
+    settle(&mut spent, record);
+    drop(held);
+    after
+}
+
+/// Charges the caller what the exchange has used.
+fn settle(spent: &mut Option<Admission>, record: &Record) {
     if let Some((spent, (input, output))) = spent.as_mut().zip(record.spent()) {
         spent.settle(input, output);
     }
-    drop(held);
-    after
 }
 
 /// Reads the body; its texts only if anything reads them.

@@ -164,7 +164,7 @@ pub async fn read_body(
     incoming.buffer.truncate(body.end);
     incoming.consumed = true;
     if let Some(coding) = incoming.request.coding.filter(|_| body.end > head) {
-        decode(shard, incoming, coding, held).await?;
+        Box::pin(decode(shard, incoming, coding, held)).await?;
     }
     Ok(head)
 }

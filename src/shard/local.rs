@@ -142,8 +142,8 @@ async fn metrics(shard: &Shard, client: &Client) -> Result<Vec<u8>, Exit> {
             Ipv6Addr::LOCALHOST.into()
         });
     }
-    let target =
-        fetch::Target { address, connector: None, authority: "localhost", path: "/metrics", key: None };
+    let key = shard.world.config.server.admin_token.as_ref().map(crate::config::Secret::expose);
+    let target = fetch::Target { address, connector: None, authority: "localhost", path: "/metrics", key };
     client.timer().set(shard.clock.after(ASK_TIMEOUT));
     match client.race(pin!(fetch::get(target, METRICS_BYTES_MAX))).await {
         Ok(Ok((200, page))) => Ok(page),

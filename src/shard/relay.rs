@@ -14,12 +14,15 @@ use super::reply::{self, Manner, Version};
 use super::screen::Screen;
 use super::serve::After;
 use crate::api::{Answer, Dialect, Failure, FailureKind, Stream};
-use crate::net::{Client, Upstream};
+use crate::net::{Client, Upstream, buffer};
 use crate::registry::InFlight;
 use crate::wire::http1::body::{self, Reader};
 
 /// Room before the data for the longest chunk line: 16 digits and CRLF.
 const GAP: usize = 18;
+
+/// Bytes that the kernel still has for a client that is behind.
+const BEHIND: usize = 64 * 1024;
 
 /// A client that has only listened for so long is watched without a buffer.
 const PARK_AFTER_US: u64 = 1_000_000;
@@ -161,6 +164,7 @@ pub async fn answer(
                 keep_alive,
                 deadline_us,
                 last_us: 0,
+                full: false,
             };
             let result = relay.run(client, head, out, record).await;
             record.usage(relay.stream.usage(), relay.stream.events());
@@ -217,6 +221,8 @@ struct Relay<'a> {
     keep_alive: bool,
     deadline_us: u64,
     last_us: u64,
+    /// The last read filled its buffer: more is there.
+    full: bool,
 }
 
 impl Relay<'_> {
@@ -253,7 +259,8 @@ impl Relay<'_> {
                 parked = true;
                 client.park();
             }
-            let mut out = self.shard.buffers.large();
+            let wide = self.buffer.capacity() > buffer::SMALL;
+            let mut out = if wide { self.shard.buffers.large() } else { self.shard.buffers.small() };
             out.resize(GAP, 0);
             let failure = match failure {
                 None => self.pass(&mut out, &mut over).err(),
@@ -300,6 +307,11 @@ impl Relay<'_> {
     async fn read(&mut self, client: &Client) -> Result<(), Exit> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
+        if buffer.capacity() == 0 {
+            // A client that is behind gets small pieces: the last one is what is held when it stops reading.
+            let wide = self.full && client.unsent() < BEHIND;
+            buffer = if wide { self.shard.buffers.large() } else { self.shard.buffers.small() };
+        }
         let limit = self.shard.world.config.timeouts.idle;
         let reading =
             self.shard.limited(client, limit, self.deadline_us, pin!(self.upstream.read(buffer))).await;
@@ -308,6 +320,7 @@ impl Relay<'_> {
             Stopped::Limit => Some(timed_out(Phase::Idle, limit)),
             Stopped::Total => Some(deadline_exceeded()),
         })?;
+        self.full = buffer.len() == buffer.capacity();
         self.buffer = buffer;
         match result {
             Ok(n) if n > 0 => Ok(()),
@@ -401,7 +414,9 @@ impl Relay<'_> {
         }
     }
 
-    async fn write(&self, client: &mut Client, bytes: Vec<u8>, start: usize) -> Result<(), Exit> {
+    /// While it waits for the client it holds nothing but what is to be written.
+    async fn write(&mut self, client: &mut Client, bytes: Vec<u8>, start: usize) -> Result<(), Exit> {
+        self.shard.buffers.give(std::mem::take(&mut self.buffer));
         let bytes = client.write_from(bytes, start).await.map_err(|_| None)?;
         self.shard.buffers.give(bytes);
         Ok(())

@@ -199,8 +199,7 @@ async fn requests(shard: &Rc<Shard>, mut client: Client, role: Role) -> End {
                 return End::Close;
             }
         }
-        // In memory of its own: while it waits, a connection does not hold it.
-        let after = Box::pin(one(shard, &mut client, role)).await;
+        let after = one(shard, &mut client, role).await;
         let Client::Line(line) = &mut client else { return End::Close };
         match after {
             After::KeepAlive => {}
@@ -217,16 +216,17 @@ async fn requests(shard: &Rc<Shard>, mut client: Client, role: Role) -> End {
     }
 }
 
-/// One request, from its first byte to what becomes of the connection.
+/// One request, from its first byte to what becomes of the connection. What follows the head has memory of its own:
+/// a connection that waits, or whose head is slow, does not hold it.
 async fn one(shard: &Rc<Shard>, client: &mut Client, role: Role) -> After {
     match head::read(shard, client).await {
-        Ok(incoming) if role == Role::Redirect => redirect(shard, client, incoming).await,
-        Ok(incoming) => exchange::run(shard, client, incoming).await,
+        Ok(incoming) if role == Role::Redirect => Box::pin(redirect(shard, client, incoming)).await,
+        Ok(incoming) => Box::pin(exchange::run(shard, client, incoming)).await,
         Err(NoRequest::Quiet) => After::Close,
-        Err(NoRequest::Refused(error)) => refuse(shard, client, &unfit(error)).await,
+        Err(NoRequest::Refused(error)) => Box::pin(refuse(shard, client, &unfit(error))).await,
         Err(NoRequest::TimedOut) => {
             let failure = Failure::new(FailureKind::BodyTimeout, "The request headers did not come in time.");
-            refuse(shard, client, &failure).await
+            Box::pin(refuse(shard, client, &failure)).await
         }
     }
 }

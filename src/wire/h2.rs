@@ -34,6 +34,12 @@ pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// SETTINGS_HEADER_TABLE_SIZE.
 const HEADER_TABLE_SIZE: u16 = 1;
+/// SETTINGS_INITIAL_WINDOW_SIZE, what it is without one, and how far it may shrink in all. The implementation takes
+/// each decrease from every stream it knows, but gives increases to those that still send: its signed windows must not
+/// fall below what 32 bits hold.
+const INITIAL_WINDOW_SIZE: u16 = 4;
+const INITIAL_WINDOW: u32 = 65_535;
+const SHRINKING_MAX: u32 = i32::MAX as u32;
 
 /// One token. Fractions are kept, so that a millisecond adds its thousandth: time is in microseconds and rates are
 /// tokens a second, and their product is in this unit.
@@ -84,6 +90,9 @@ pub struct Guard {
     header_table_bytes_max: u32,
     unanswered_max: u32,
     small_data_bytes: u32,
+    /// The client's initial window, and by how much it has been lowered in all.
+    initial_window: u32,
+    shrunk: u32,
     /// The highest stream that the client opened.
     last_stream: u32,
     /// The stream whose header block is open; meaningless unless `in_block`.
@@ -119,6 +128,8 @@ impl Guard {
             header_table_bytes_max: budget.header_table_bytes_max,
             unanswered_max: budget.unanswered_max,
             small_data_bytes: budget.small_data_bytes,
+            initial_window: INITIAL_WINDOW,
+            shrunk: 0,
             last_stream: 0,
             block_stream: 0,
             block_bytes: 0,
@@ -234,10 +245,18 @@ impl Guard {
                 Part::Setting { id: HEADER_TABLE_SIZE, value } if value > self.header_table_bytes_max => {
                     return Err(Abuse::HeaderTable);
                 }
+                Part::Setting { id: INITIAL_WINDOW_SIZE, value } => self.resize(value)?,
                 Part::Setting { .. } | Part::Code(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// The client changes its initial window.
+    fn resize(&mut self, value: u32) -> Result<(), Abuse> {
+        self.shrunk = self.shrunk.saturating_add(self.initial_window.saturating_sub(value));
+        self.initial_window = value;
+        if self.shrunk > SHRINKING_MAX { Err(Abuse::Control) } else { Ok(()) }
     }
 
     /// A frame of the client begins.

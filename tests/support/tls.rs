@@ -137,7 +137,7 @@ impl Ca {
 
     /// A client that trusts this authority.
     pub fn client(&self) -> Client {
-        Client { roots: self.file(), versions: &rustls::ALL_VERSIONS[..], alpn: &[], identity: None }
+        Client { roots: self.file(), versions: rustls::ALL_VERSIONS, alpn: &[], identity: None }
     }
 }
 

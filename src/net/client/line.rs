@@ -92,6 +92,9 @@ impl Inbox {
     fn open(&self, tls: &Tls, read: Vec<u8>) -> Option<usize> {
         let mut session = tls.borrow_mut();
         let mut bytes = self.bytes.borrow_mut();
+        if bytes.capacity() == 0 {
+            *bytes = self.buffers.small();
+        }
         let before = bytes.len();
         let spare = session.receive(read, &mut bytes).ok()?;
         if let Some(spare) = spare {
@@ -141,6 +144,9 @@ pub struct Line {
     timer: Timer,
     write_limit_us: Option<u64>,
 }
+
+/// A write that has waited for so long gives the read buffer back.
+const STALLED_US: u64 = 1_000_000;
 
 /// Plaintext sealed at once: its records fit a large buffer.
 const SEALED_AT_ONCE: usize = buffer::LARGE - 64;
@@ -442,6 +448,12 @@ impl Line {
         self.inbox.state.get() == Pump::Ended
     }
 
+    /// Bytes that the kernel has taken and the client has not.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        socket::unsent(self.fd)
+    }
+
     /// Writes the whole of `bytes` and gives the buffer back.
     ///
     /// # Errors
@@ -470,18 +482,25 @@ impl Line {
         let mut sent = start;
         self.inbox.cut.set(true);
         while sent < bytes.len() {
+            let mut rest_us = 0;
             if let Some(limit_us) = self.write_limit_us {
-                self.timer.extend(limit_us);
+                rest_us = limit_us.saturating_sub(STALLED_US);
+                self.timer.extend(limit_us.min(STALLED_US));
             }
             let end = bytes.len();
             let slice = monoio::buf::IoBuf::slice(bytes, sent..end);
             // SAFETY: as in the pump; a write and a read may run side by side.
             let mut writing = pin!(unsafe { &mut *self.stream.get() }.write(slice));
-            let timer = &self.timer;
+            let this = &*self;
             let (result, slice) = std::future::poll_fn(|cx| match writing.as_mut().poll(cx) {
                 Poll::Ready(done) => Poll::Ready(Ok(done)),
-                Poll::Pending if timer.poll_fired(cx) => Poll::Ready(Err(Stop::Deadline)),
-                Poll::Pending => Poll::Pending,
+                Poll::Pending if !this.timer.poll_fired(cx) => Poll::Pending,
+                Poll::Pending if rest_us > 0 => {
+                    this.timer.extend(std::mem::take(&mut rest_us));
+                    this.park();
+                    Poll::Pending
+                }
+                Poll::Pending => Poll::Ready(Err(Stop::Deadline)),
             })
             .await?;
             bytes = slice.into_inner();

@@ -130,6 +130,15 @@ impl Client {
         matches!(self, Self::Line(line) if line.gone())
     }
 
+    /// Bytes that the kernel has still to bring to a client with a connection of its own.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        match self {
+            Self::Line(line) => line.unsent(),
+            Self::Stream(_) => 0,
+        }
+    }
+
     fn poll_gone(&self, cx: &mut Context<'_>) -> bool {
         match self {
             Self::Line(line) => line.gone(),

@@ -287,7 +287,7 @@ impl Stream {
             Reply::Body(mut body) if whole && self.left.is_none() => {
                 let _ = body.send_data(Bytes::new(), true); // a client that is gone needs no end
             }
-            // Dropped, it is reset by CANCEL behind what was sent; an explicit reset would overtake that.
+            // Dropped, it is reset behind what was sent; an explicit reset would overtake that.
             Reply::Body(body) => return drop(body),
             Reply::Head(mut reply) => return reply.send_reset(Reason::INTERNAL_ERROR),
             Reply::Over => {}

@@ -14,6 +14,7 @@ use monoio::BufResult;
 use monoio::buf::{IoBuf, IoBufMut, IoVecBuf, IoVecBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::TcpStream;
+use monoio_http::h2::Reason;
 
 use crate::net::buffer::Buffers;
 use crate::net::client::stream::Pace;
@@ -21,6 +22,7 @@ use crate::net::clock::{Clock, Timer};
 use crate::net::link::{Link, Tls};
 use crate::net::socket;
 use crate::net::tls::Stage;
+use crate::wire::h2::frames::RST_STREAM;
 use crate::wire::h2::{Abuse, Budget, Guard};
 
 struct Wire {
@@ -202,6 +204,7 @@ impl Guarded {
         }
         let mut plain = std::mem::take(&mut *wire.begun.borrow_mut());
         plain.extend_from_slice(bytes);
+        give_up(&mut plain);
         let mut ready = wire.buffers.large();
         match &wire.tls {
             None => ready.extend_from_slice(&plain),
@@ -229,6 +232,20 @@ impl Guarded {
         wire.pace.end();
         wire.buffers.give(ready);
         Ok(())
+    }
+}
+
+/// Makes INTERNAL_ERROR of our CANCEL, in whole frames. The crate resets what was dropped unfinished, behind its last
+/// data, by the latter; clients like Node's take that for their own and see a clean end.
+fn give_up(frames: &mut [u8]) {
+    let mut rest = frames;
+    while let Some((&mut [a, b, c, kind, ..], after)) = rest.split_first_chunk_mut::<9>() {
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        let Some((payload, next)) = after.split_at_mut_checked(length) else { return };
+        if kind == RST_STREAM && payload == u32::from(Reason::CANCEL).to_be_bytes() {
+            payload.copy_from_slice(&u32::from(Reason::INTERNAL_ERROR).to_be_bytes());
+        }
+        rest = next;
     }
 }
 

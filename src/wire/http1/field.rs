@@ -11,11 +11,13 @@ pub fn has_token(value: &[u8], token: &[u8]) -> bool {
     list(value).any(|member| member.eq_ignore_ascii_case(token))
 }
 
-/// The first value of the field `name` in a checked head of `head_bytes`, of any name.
+/// The last value of the field `name` in a checked head of `head_bytes`, of any name: a proxy adds its own line behind
+/// the client's.
 #[must_use]
 pub fn find<'a>(buffer: &'a [u8], head_bytes: usize, name: &str) -> Option<&'a [u8]> {
     let head = buffer.get(..head_bytes)?;
-    head.split(|&byte| byte == b'\n').skip(1).find_map(|line| {
+    let (_, fields) = head.split_at_checked(memchr::memchr(b'\n', head)? + 1)?;
+    fields.rsplit(|&byte| byte == b'\n').find_map(|line| {
         let (own, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
         own.eq_ignore_ascii_case(name.as_bytes()).then(|| value.get(1..).unwrap_or_default().trim_ascii())
     })
@@ -116,7 +118,7 @@ mod tests {
     fn fields_are_found_by_name() {
         let head = b"GET / HTTP/1.1\r\nHost: a\r\nX-User:  u 1 \r\nx-user: u2\r\n\r\n";
         let body = [&head[..], b"x-late: no\r\n"].concat();
-        assert_eq!(find(&body, head.len(), "x-user"), Some(&b"u 1"[..]));
+        assert_eq!(find(&body, head.len(), "x-user"), Some(&b"u2"[..]));
         assert_eq!(find(&body, head.len(), "x-late"), None);
         assert_eq!(find(&body, head.len(), "x-use"), None);
     }
