@@ -4,7 +4,6 @@
 //! is as slow as asking; a request refused by its rate or key is not counted as running.
 
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -65,8 +64,9 @@ pub async fn admit(
     if delay_ms > 0 {
         client.timer().clear();
         client.watch();
-        let waiting = pin!(clock::sleep(Duration::from_millis(delay_ms)));
-        if client.race(waiting).await == Err(Stop::ClientGone) {
+        // In memory of its own, as all that few requests come to.
+        let mut waiting = Box::pin(clock::sleep(Duration::from_millis(delay_ms)));
+        if client.race(waiting.as_mut()).await == Err(Stop::ClientGone) {
             return Err(None);
         }
     }

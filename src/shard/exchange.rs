@@ -90,7 +90,7 @@ async fn steps(
             let _spent = if moderates { admit::spend_none(shard, &admitted, manner)? } else { None };
             let answer = Box::pin(local::answer(shard, client, incoming, body_at, &admitted, manner)).await?;
             record.status = answer.status;
-            client.write(answer.bytes).await.map_err(|_| None)?;
+            Box::pin(client.write(answer.bytes)).await.map_err(|_| None)?;
             Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
         }
     }
@@ -141,7 +141,7 @@ async fn serve_model(
             return Err(Some(Failure::new(FailureKind::BufferFull, text).after(1)));
         }
         let language =
-            screen::request(shard, profile, &texts, body, &mut view, record).await.map_err(Some)?;
+            Box::pin(screen::request(shard, profile, &texts, body, &mut view, record)).await.map_err(Some)?;
         screen = Screen::new(profile, task, language);
     }
     drop(texts);
@@ -154,7 +154,7 @@ async fn serve_model(
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
     let held = if answer.is_stream() { None } else { Some(held) };
     if let Some(screen) = &mut screen {
-        let result = screen.answer(shard, &mut answer).await;
+        let result = Box::pin(screen.answer(shard, &mut answer)).await;
         if !answer.is_stream() {
             screen.note(shard, record);
         }
@@ -163,7 +163,7 @@ async fn serve_model(
         }
         result.map_err(Some)?;
     }
-    let after = relay::answer(shard, client, answer, screen, manner, record, deadline_us).await;
+    let after = Box::pin(relay::answer(shard, client, answer, screen, manner, record, deadline_us)).await;
     settle(&mut spent, record);
     drop(held);
     after

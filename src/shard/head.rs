@@ -144,7 +144,8 @@ pub async fn read_body(
         }
         if !told {
             told = true;
-            client.write(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await.map_err(|_| None)?;
+            let interim = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
+            Box::pin(client.write(interim)).await.map_err(|_| None)?;
         }
         grow(&mut incoming.buffer, &body, head, held)?;
         client.timer().set(shard.clock.after(shard.world.config.server.body_timeout));

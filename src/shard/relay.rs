@@ -21,6 +21,10 @@ use crate::wire::http1::body::{self, Reader};
 /// Room before the data for the longest chunk line: 16 digits and CRLF.
 const GAP: usize = 18;
 
+/// Full reads in a row after which larger ones are worth it: as much as [`BEHIND`], so that a client that never reads is
+/// found out before.
+const FULL_MIN: u32 = 16;
+
 /// Bytes that the kernel still has for a client that is behind.
 const BEHIND: usize = 64 * 1024;
 
@@ -164,7 +168,7 @@ pub async fn answer(
                 keep_alive,
                 deadline_us,
                 last_us: 0,
-                full: false,
+                full: 0,
             };
             let result = relay.run(client, head, out, record).await;
             record.usage(relay.stream.usage(), relay.stream.events());
@@ -221,8 +225,8 @@ struct Relay<'a> {
     keep_alive: bool,
     deadline_us: u64,
     last_us: u64,
-    /// The last read filled its buffer: more is there.
-    full: bool,
+    /// So many reads in a row filled their buffer: more is there.
+    full: u32,
 }
 
 impl Relay<'_> {
@@ -309,7 +313,7 @@ impl Relay<'_> {
         buffer.clear();
         if buffer.capacity() == 0 {
             // A client that is behind gets small pieces: the last one is what is held when it stops reading.
-            let wide = self.full && client.unsent() < BEHIND;
+            let wide = self.full >= FULL_MIN && client.unsent() < BEHIND;
             buffer = if wide { self.shard.buffers.large() } else { self.shard.buffers.small() };
         }
         let limit = self.shard.world.config.timeouts.idle;
@@ -320,7 +324,7 @@ impl Relay<'_> {
             Stopped::Limit => Some(timed_out(Phase::Idle, limit)),
             Stopped::Total => Some(deadline_exceeded()),
         })?;
-        self.full = buffer.len() == buffer.capacity();
+        self.full = if buffer.len() == buffer.capacity() { self.full.saturating_add(1) } else { 0 };
         self.buffer = buffer;
         match result {
             Ok(n) if n > 0 => Ok(()),

@@ -5,6 +5,7 @@
 //! exchange; at most [`crate::net::h2::SEND_BUFFER`] bytes of a stream wait for the socket.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -33,6 +34,7 @@ enum Reply {
 
 /// One exchange's stream.
 pub struct Stream {
+    id: u32,
     body: RecvStream,
     reply: RefCell<Reply>,
     peer: SocketAddr,
@@ -43,6 +45,7 @@ pub struct Stream {
     /// What is missing of an answer that has said its length.
     left: Option<u64>,
     pace: Rc<Pace>,
+    _watched: Watched,
     /// The write of the connection behind which it has sent last.
     sent_behind: Option<u64>,
     _live: Live,
@@ -55,6 +58,8 @@ pub struct Pace {
     writing: Cell<bool>,
     writes: Cell<u64>,
     waiting: RefCell<Vec<Waker>>,
+    /// Who works for a stream: the crate does not tell them of a reset that it makes itself.
+    working: RefCell<BTreeMap<u32, Waker>>,
 }
 
 impl Pace {
@@ -74,6 +79,27 @@ impl Pace {
     #[must_use]
     pub fn is_writing(&self) -> bool {
         self.writing.get()
+    }
+
+    /// A stream has been reset by us: whoever works for it may stop.
+    pub fn note_reset(&self, stream: u32) {
+        if let Some(waker) = self.working.borrow_mut().remove(&stream) {
+            waker.wake();
+        }
+    }
+
+    /// The connection is over for all its streams.
+    pub fn note_end(&self) {
+        self.end();
+        self.working.take().into_values().for_each(Waker::wake);
+    }
+
+    fn watch(&self, stream: u32, cx: &Context<'_>) {
+        let mut working = self.working.borrow_mut();
+        match working.get_mut(&stream) {
+            Some(known) => known.clone_from(cx.waker()),
+            None => drop(working.insert(stream, cx.waker().clone())),
+        }
     }
 
     /// Whether a stream that has sent behind this write must wait; it is woken then.
@@ -135,6 +161,18 @@ impl Drop for Live {
     }
 }
 
+/// Nobody works for a stream that is dropped.
+struct Watched {
+    id: u32,
+    pace: Rc<Pace>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.pace.working.borrow_mut().remove(&self.id);
+    }
+}
+
 impl Stream {
     pub(in crate::net) fn new(
         body: RecvStream,
@@ -144,7 +182,9 @@ impl Stream {
         head_only: bool,
         (live, pace): (Live, Rc<Pace>),
     ) -> Self {
+        let id = body.stream_id().as_u32();
         Self {
+            id,
             body,
             reply: RefCell::new(Reply::Head(reply)),
             peer: peer.0,
@@ -153,6 +193,7 @@ impl Stream {
             write_limit_us: None,
             head_only,
             left: None,
+            _watched: Watched { id, pace: Rc::clone(&pace) },
             pace,
             sent_behind: None,
             _live: live,
@@ -177,6 +218,7 @@ impl Stream {
 
     /// Whether the client has reset the stream, or its connection is gone.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> bool {
+        self.pace.watch(self.id, cx);
         match &mut *self.reply.borrow_mut() {
             Reply::Head(reply) => reply.poll_reset(cx).is_ready(),
             Reply::Body(body) => body.poll_reset(cx).is_ready(),
@@ -238,12 +280,13 @@ impl Stream {
 
     /// Waits until the client's windows have room for some of `wanted` bytes.
     async fn room(&mut self, wanted: usize) -> Result<usize, Stop> {
-        let Self { reply, timer, write_limit_us, pace, sent_behind, .. } = self;
+        let Self { id, reply, timer, write_limit_us, pace, sent_behind, .. } = self;
         let Reply::Body(body) = reply.get_mut() else { return Err(Stop::ClientGone) };
         body.reserve_capacity(wanted);
         let mut waits = false;
         poll_fn(|cx| {
             let held = pace.holds(*sent_behind, cx);
+            pace.watch(*id, cx);
             if body.capacity() > 0 && !held {
                 return Poll::Ready(Ok(body.capacity()));
             }

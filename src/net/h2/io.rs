@@ -204,7 +204,7 @@ impl Guarded {
         }
         let mut plain = std::mem::take(&mut *wire.begun.borrow_mut());
         plain.extend_from_slice(bytes);
-        give_up(&mut plain);
+        note_resets(&mut plain, &wire.pace);
         let mut ready = wire.buffers.large();
         match &wire.tls {
             None => ready.extend_from_slice(&plain),
@@ -235,15 +235,19 @@ impl Guarded {
     }
 }
 
-/// Makes INTERNAL_ERROR of our CANCEL, in whole frames. The crate resets what was dropped unfinished, behind its last
-/// data, by the latter; clients like Node's take that for their own and see a clean end.
-fn give_up(frames: &mut [u8]) {
+/// Looks for our resets in whole frames. The crate does not wake who works for a stream that it resets itself, so this
+/// does (CVE-2025-8671: the endpoint would work on). And CANCEL becomes INTERNAL_ERROR: by the former the crate resets
+/// what was dropped unfinished, behind its last data, and clients like Node's see a clean end then.
+fn note_resets(frames: &mut [u8], pace: &Pace) {
     let mut rest = frames;
-    while let Some((&mut [a, b, c, kind, ..], after)) = rest.split_first_chunk_mut::<9>() {
+    while let Some((&mut [a, b, c, kind, _, stream @ ..], after)) = rest.split_first_chunk_mut::<9>() {
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         let Some((payload, next)) = after.split_at_mut_checked(length) else { return };
-        if kind == RST_STREAM && payload == u32::from(Reason::CANCEL).to_be_bytes() {
-            payload.copy_from_slice(&u32::from(Reason::INTERNAL_ERROR).to_be_bytes());
+        if kind == RST_STREAM {
+            pace.note_reset(u32::from_be_bytes(stream));
+            if payload == u32::from(Reason::CANCEL).to_be_bytes() {
+                payload.copy_from_slice(&u32::from(Reason::INTERNAL_ERROR).to_be_bytes());
+            }
         }
         rest = next;
     }

@@ -224,6 +224,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let code = self.wire.abuse().map_or(0, Abuse::code);
         self.wire.shut(code);
+        self.pace.note_end();
     }
 }
 
