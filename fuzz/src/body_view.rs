@@ -43,6 +43,12 @@ pub fn target(data: &[u8]) {
         }
         Err(BodyError::Json) => assert!(beyond(&members, body), "valid JSON is refused"),
         Err(BodyError::Duplicate(key)) => panic!("{key} stands once"),
+        Err(BodyError::Spelling(key)) => {
+            assert!(
+                !key.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()),
+                "{key} is in lower case"
+            );
+        }
         Err(BodyError::Field(..)) => {}
     }
 }

@@ -60,6 +60,7 @@ pub struct Pace {
     waiting: RefCell<Vec<Waker>>,
     /// Who works for a stream: the crate does not tell them of a reset that it makes itself.
     working: RefCell<BTreeMap<u32, Waker>>,
+    over: Cell<bool>,
 }
 
 impl Pace {
@@ -90,6 +91,7 @@ impl Pace {
 
     /// The connection is over for all its streams.
     pub fn note_end(&self) {
+        self.over.set(true);
         self.end();
         self.working.take().into_values().for_each(Waker::wake);
     }
@@ -218,6 +220,9 @@ impl Stream {
 
     /// Whether the client has reset the stream, or its connection is gone.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> bool {
+        if self.pace.over.get() {
+            return true;
+        }
         self.pace.watch(self.id, cx);
         match &mut *self.reply.borrow_mut() {
             Reply::Head(reply) => reply.poll_reset(cx).is_ready(),
@@ -229,11 +234,15 @@ impl Stream {
     /// Appends a part of the request's body; `Ok(0)`: it is over.
     pub(super) async fn fill(&mut self, into: &mut Vec<u8>) -> Result<usize, Stop> {
         loop {
-            let Self { body, timer, .. } = self;
+            let Self { id, body, timer, pace, .. } = self;
             let data = poll_fn(|cx| match body.poll_data(cx) {
                 Poll::Ready(data) => Poll::Ready(Ok(data)),
+                Poll::Pending if pace.over.get() => Poll::Ready(Err(Stop::ClientGone)),
                 Poll::Pending if timer.poll_fired(cx) => Poll::Ready(Err(Stop::Deadline)),
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    pace.watch(*id, cx);
+                    Poll::Pending
+                }
             })
             .await?;
             match data {
@@ -286,6 +295,9 @@ impl Stream {
         let mut waits = false;
         poll_fn(|cx| {
             let held = pace.holds(*sent_behind, cx);
+            if pace.over.get() {
+                return Poll::Ready(Err(Stop::ClientGone));
+            }
             pace.watch(*id, cx);
             if body.capacity() > 0 && !held {
                 return Poll::Ready(Ok(body.capacity()));
