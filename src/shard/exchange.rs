@@ -147,7 +147,7 @@ async fn serve_model(
     drop(texts);
     let deadline_us = deadline(shard, incoming, view.timeout_s);
     let mut attempts = Attempts::new(shard, &deployment, incoming, body_at, &view, task, deadline_us);
-    let mut answer = Box::pin(attempts.first_content(client, &mut held, record)).await?;
+    let mut answer = attempts.first_content(client, &mut held, record).await?;
     // From here on nothing is tried again: a stream of minutes does not hold its request.
     drop(attempts);
     drop(view);
@@ -163,7 +163,7 @@ async fn serve_model(
         }
         result.map_err(Some)?;
     }
-    let after = Box::pin(relay::answer(shard, client, answer, screen, manner, record, deadline_us)).await;
+    let after = relay::answer(shard, client, answer, screen, manner, record, deadline_us).await;
     settle(&mut spent, record);
     drop(held);
     after
