@@ -2,9 +2,10 @@
 
 The first bytes choose: a task as a letter ("a" chat, "b" completions, "c" embeddings, "d" responses, "e" messages,
 "f" count_tokens, "g" native chat, "h" generate, "i" embed, "j" embeddings, "k" show, "l" other), then a variant.
-What libFuzzer adds beside them is named by its hash.
+What libFuzzer adds beside them is named by its hash. Those of `coding` were made by gzip and zstd, not here.
 """
 
+import struct
 from itertools import product
 from pathlib import Path
 
@@ -230,9 +231,57 @@ def json_texts():
         yield first + second + "z"
 
 
+def h2_guard():
+    def frame(kind, flags=0, stream=0, payload=b"", ours=False, wait=0):
+        head = struct.pack(">I", len(payload))[1:] + bytes([kind, flags, (0x80 if ours else 0) | wait])
+        return head + struct.pack(">I", stream)[1:] + payload
+
+    def sent(kind, flags=0, stream=0, payload=b""):
+        return frame(kind, flags, stream, payload, ours=True)
+
+    settings = frame(4, 0, 0, struct.pack(">HIHI", 3, 100, 4, 65535))
+    begin = sent(4, 0, 0, struct.pack(">HI", 3, 128)) + settings + sent(4, 1) + frame(4, 1)
+    get = lambda stream: frame(1, 5, stream, b"\x82\x84\x86")
+    post = lambda stream: frame(1, 4, stream, b"\x83\x84\x86")
+    answer = lambda stream: sent(1, 4, stream, b"\x88")
+    ping, pong = frame(6, 0, 0, b"12345678"), sent(6, 1, 0, b"12345678")
+    update = lambda stream: frame(8, 0, stream, struct.pack(">I", 1000))
+    reset = lambda stream, code: frame(3, 0, stream, struct.pack(">I", code))
+    many = lambda make, count: b"".join(make(2 * n + 1) for n in range(count))
+    honest = [
+        begin + get(1) + answer(1) + sent(0, 1, 1, b"hello"),
+        begin + post(1) + frame(0, 1, 1, b"{}") + answer(1) + sent(0, 0, 1, b"data: x\n\n") * 3 + sent(0, 1, 1),
+        begin + get(1) + answer(1) + (sent(0, 0, 1, b"x" * 40) + update(0) + update(1) + ping + pong) * 6,
+        begin + many(lambda s: get(s) + answer(s) + reset(s, 8), 8),
+        begin + many(lambda s: frame(2, 0, s, b"\0\0\0\0\1"), 5) + get(11) + update(11),
+        begin + (frame(6, 0, 0, b"12345678", wait=100) + pong) * 6,
+        begin + post(1) + frame(0, 8, 1, b"\3abc\0\0\0") + frame(0, 9, 1, b"\2\0\0"),
+        begin + frame(1, 1, 1, b"a" * 90) + frame(9, 0, 1, b"b" * 90) + frame(9, 4, 1),
+        begin + post(1) + frame(0, 0, 1, b"a" * 90) + frame(1, 5, 1, b"\x40\1a\1b") + answer(1),
+        begin + frame(7, 0, 0, b"\0" * 8) + get(1) + answer(1),
+    ]
+    floods = [
+        ping * 8, (ping + pong) * 8, settings * 8, (settings + sent(4, 1)) * 8, update(0) * 12, frame(2, 0, 3, b"\0\0\0\1\1") * 12,
+        frame(99, 0, 0, b"?") * 12, frame(6, 1, 0, b"12345678") * 12, post(1) + frame(0, 0, 1) * 5, post(1) + frame(0, 8, 1, b"\0") * 5,
+        post(1) + frame(0, 8, 1, b"\xff\0") * 5, post(1) + frame(0, 0, 1, b"x") * 9, post(1) + frame(0, 1, 1) * 9, many(get, 9),
+        many(lambda s: get(s) + reset(s, 8), 6), many(lambda s: get(s) + sent(3, 0, s, struct.pack(">I", 1)), 6),
+        many(lambda s: get(s) + sent(3, 0, s, struct.pack(">I", 8)), 4), get(1) * 12, frame(7, 0, 0, b"\0" * 8) * 12,
+        frame(1, 0, 1, b"\x82") + frame(9, 0, 1, b"a") * 9, frame(1, 0, 1, b"\x82") + frame(9, 0, 1), frame(1, 0, 1, b"a" * 200) + frame(9, 0, 1, b"b" * 200),
+        frame(1, 0, 1, b"\x82") + get(3), frame(1, 0, 1, b"\x82") + frame(9, 4, 3, b"a"), get(1) + frame(9, 4, 1, b"a"), frame(5, 4, 1, b"\0\0\0\2"),
+        frame(0, 0, 1, b"a" * 1001), b"\0\x40\1\0\0\0\0\0\1abc", frame(4, 0, 0, struct.pack(">HI", 1, 1 << 24)), frame(4, 0, 0, b"\0\1\0"), reset(1, 8)[:11],
+    ]
+    for text in honest:
+        yield b"a" + text
+        yield b"b" + text
+    for text in floods:
+        yield b"a" + begin + text
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    yield from [b"c" + preface + begin + get(1), b"c" + preface[:10], b"cGET / HTTP/1.1\r\n\r\n", b"a" + get(1), b"a" + frame(4, 1), b"a" + ping, b"a"]
+
+
 TARGETS = {
     "answer": answers, "body_view": views, "chunked": chunks, "config": configs, "http1_body": bodies, "http1_request": requests, "http1_response": responses,
-    "guard": guards, "json_text": json_texts, "json": lambda: OBJECTS + VALUES, "ndjson": lines, "route": routes, "sse": events, "stream": streams,
+    "guard": guards, "h2_guard": h2_guard, "json_text": json_texts, "json": lambda: OBJECTS + VALUES, "ndjson": lines, "route": routes, "sse": events, "stream": streams,
 }
 
 for name, seeds in TARGETS.items():
@@ -240,5 +289,7 @@ for name, seeds in TARGETS.items():
     folder.mkdir(parents=True, exist_ok=True)
     texts = list(dict.fromkeys(seeds()))
     for number, text in enumerate(texts):
-        (folder / f"seed-{number:03}").write_bytes(text.encode("latin-1") if text.startswith("\xef\xbb\xbf") else text.encode())
+        if isinstance(text, str):
+            text = text.encode("latin-1") if text.startswith("\xef\xbb\xbf") else text.encode()
+        (folder / f"seed-{number:03}").write_bytes(text)
     print(f"{name}: {len(texts)}")

@@ -4,7 +4,13 @@
 //!
 //! `scripts/hostile` measures the same with ten thousand clients of each sort.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // test code
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::print_stdout
+)] // test code
 
 mod support;
 

@@ -1,7 +1,13 @@
 //! Promise: over HTTP/2 a client gets what it gets over HTTP/1.1: every answer, every stream as it comes, at the pace
 //! that it asks for. Streams of one connection do not disturb each other, and none outlives its client.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // test code
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::print_stdout
+)] // test code
 
 #[path = "http2/clients.rs"]
 mod clients;

@@ -5,7 +5,14 @@
 //! clean client is served. It prints a row: connections, frames a second, the longest time until one was closed, how far
 //! resident memory rose, and the clean client's p99 beside the one it had before.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // test code
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::print_stdout
+)] // test code
+#![allow(clippy::disallowed_types)] // threads of a test share what they found
 
 #[path = "http2/edge.rs"]
 mod edge;

@@ -1,6 +1,6 @@
 //! Promise: only configured endpoints are ever connected to. Nothing in a request chooses an address, a path outside of
-//! the API or the `Host` that an endpoint sees; redirects of endpoints are not followed; no proxy of the environment
-//! is asked. A canary listener, whose address is put wherever one could be taken from, sees no connection.
+//! the API or the `Host` that an endpoint sees; redirects of endpoints are not followed. A canary listener, whose
+//! address is put wherever one could be taken from, sees no connection.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // test code
 

@@ -4,12 +4,11 @@
 //! then the body, which becomes DATA as the client's windows allow. Bound: what a client does not take stays with the
 //! exchange; at most [`crate::net::h2::SEND_BUFFER`] bytes of a stream wait for the socket.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +18,7 @@ use monoio_http::h2::{Reason, RecvStream, SendStream};
 
 use super::Stop;
 use crate::net::clock::Timer;
+use crate::net::h2::pace::{Live, Pace, Watched};
 
 /// Header lines in an answer of ours at most.
 const FIELDS_MAX: usize = 128;
@@ -51,130 +51,6 @@ pub struct Stream {
     _live: Live,
 }
 
-/// What the connection's writes allow its streams. The crate counts what it has been given, not what the socket has
-/// taken, and it takes small frames without end: so while a write is pending, each stream may add to it once.
-#[derive(Default)]
-pub struct Pace {
-    writing: Cell<bool>,
-    writes: Cell<u64>,
-    waiting: RefCell<Vec<Waker>>,
-    /// Who works for a stream: the crate does not tell them of a reset that it makes itself.
-    working: RefCell<BTreeMap<u32, Waker>>,
-    over: Cell<bool>,
-}
-
-impl Pace {
-    /// A write begins.
-    pub fn begin(&self) {
-        self.writing.set(true);
-        self.writes.set(self.writes.get() + 1);
-    }
-
-    /// It is over: whoever waits may go on.
-    pub fn end(&self) {
-        self.writing.set(false);
-        self.waiting.take().into_iter().for_each(Waker::wake);
-    }
-
-    /// Whether one is pending.
-    #[must_use]
-    pub fn is_writing(&self) -> bool {
-        self.writing.get()
-    }
-
-    /// A stream has been reset by us: whoever works for it may stop.
-    pub fn note_reset(&self, stream: u32) {
-        if let Some(waker) = self.working.borrow_mut().remove(&stream) {
-            waker.wake();
-        }
-    }
-
-    /// The connection is over for all its streams.
-    pub fn note_end(&self) {
-        self.over.set(true);
-        self.end();
-        self.working.take().into_values().for_each(Waker::wake);
-    }
-
-    fn watch(&self, stream: u32, cx: &Context<'_>) {
-        let mut working = self.working.borrow_mut();
-        match working.get_mut(&stream) {
-            Some(known) => known.clone_from(cx.waker()),
-            None => drop(working.insert(stream, cx.waker().clone())),
-        }
-    }
-
-    /// Whether a stream that has sent behind this write must wait; it is woken then.
-    fn holds(&self, behind: Option<u64>, cx: &Context<'_>) -> bool {
-        if !self.writing.get() || behind != Some(self.writes.get()) {
-            return false;
-        }
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
-        }
-        true
-    }
-}
-
-/// Exchanges of one connection that live.
-#[derive(Default)]
-pub struct LiveCount {
-    count: Cell<usize>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl LiveCount {
-    /// How many.
-    #[must_use]
-    pub fn get(&self) -> usize {
-        self.count.get()
-    }
-
-    /// The task to be woken when none is left.
-    pub fn wake_when_none(&self, cx: &Context<'_>) {
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
-    }
-}
-
-/// One of them, until it is dropped.
-pub struct Live(Rc<LiveCount>);
-
-impl Live {
-    /// One more.
-    #[must_use]
-    pub fn new(all: &Rc<LiveCount>) -> Self {
-        all.count.set(all.count.get() + 1);
-        Self(Rc::clone(all))
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.0.count.set(self.0.count.get().saturating_sub(1));
-        if self.0.count.get() == 0
-            && let Some(waker) = self.0.waker.borrow().as_ref()
-        {
-            waker.wake_by_ref();
-        }
-    }
-}
-
-/// Nobody works for a stream that is dropped.
-struct Watched {
-    id: u32,
-    pace: Rc<Pace>,
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.pace.working.borrow_mut().remove(&self.id);
-    }
-}
-
 impl Stream {
     pub(in crate::net) fn new(
         body: RecvStream,
@@ -195,7 +71,7 @@ impl Stream {
             write_limit_us: None,
             head_only,
             left: None,
-            _watched: Watched { id, pace: Rc::clone(&pace) },
+            _watched: Watched::new(id, &pace),
             pace,
             sent_behind: None,
             _live: live,
@@ -220,7 +96,7 @@ impl Stream {
 
     /// Whether the client has reset the stream, or its connection is gone.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> bool {
-        if self.pace.over.get() {
+        if self.pace.is_over() {
             return true;
         }
         self.pace.watch(self.id, cx);
@@ -237,7 +113,7 @@ impl Stream {
             let Self { id, body, timer, pace, .. } = self;
             let data = poll_fn(|cx| match body.poll_data(cx) {
                 Poll::Ready(data) => Poll::Ready(Ok(data)),
-                Poll::Pending if pace.over.get() => Poll::Ready(Err(Stop::ClientGone)),
+                Poll::Pending if pace.is_over() => Poll::Ready(Err(Stop::ClientGone)),
                 Poll::Pending if timer.poll_fired(cx) => Poll::Ready(Err(Stop::Deadline)),
                 Poll::Pending => {
                     pace.watch(*id, cx);
@@ -295,7 +171,7 @@ impl Stream {
         let mut waits = false;
         poll_fn(|cx| {
             let held = pace.holds(*sent_behind, cx);
-            if pace.over.get() {
+            if pace.is_over() {
                 return Poll::Ready(Err(Stop::ClientGone));
             }
             pace.watch(*id, cx);
@@ -329,7 +205,7 @@ impl Stream {
         let Reply::Body(body) = reply else { return Err(Stop::ClientGone) };
         body.send_data(data, left == Some(0)).map_err(|_| Stop::ClientGone)?;
         self.left = left;
-        self.sent_behind = Some(self.pace.writes.get());
+        self.sent_behind = Some(self.pace.writes());
         if left == Some(0) {
             *reply = Reply::Over;
         }

@@ -17,8 +17,8 @@ use monoio::net::TcpStream;
 use monoio_http::h2::Reason;
 
 use crate::net::buffer::Buffers;
-use crate::net::client::stream::Pace;
 use crate::net::clock::{Clock, Timer};
+use crate::net::h2::pace::Pace;
 use crate::net::link::{Link, Tls};
 use crate::net::socket;
 use crate::net::tls::Stage;

@@ -6,6 +6,7 @@
 //! [`WINDOW`] bytes of bodies that nobody has taken yet, [`HEADERS_MAX`] of heads, and [`SEND_BUFFER`] a stream.
 
 mod io;
+pub mod pace;
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -19,11 +20,12 @@ use monoio_http::h2::server::{self, SendResponse};
 use monoio_http::h2::{Reason, RecvStream};
 
 use super::buffer::Buffers;
-use super::client::stream::{Live, LiveCount, Pace, Stream};
+use super::client::stream::Stream;
 use super::clock::{Clock, Timer, Timers};
 use super::link::Link;
 use crate::wire::h2::Abuse;
 use io::{Bounds, Guarded};
+use pace::{Live, LiveCount, Pace};
 
 /// Exchanges of one connection at once.
 pub const STREAMS_MAX: usize = 128;
