@@ -438,7 +438,11 @@ fn a_key_may_have_a_guard_of_its_own() {
     }
     assert_eq!(fleet.shares(), [4]);
     // Ollama takes a key in any case for its own, the last one counts: nothing may hide behind that.
-    let _ = fleet.servers[0].stats.take_recorded();
+    let mut recorded = 0; // a request is recorded behind its answer
+    support::fleet::until("what passed is recorded", || {
+        recorded += fleet.servers[0].stats.take_recorded().len();
+        (recorded == 4).then_some(())
+    });
     for message in [
         r#"{"role":"user","content":"a","Content":"operation moonlight"}"#,
         r#"{"role":"user","CONTENT":"operation moonlight"}"#,
