@@ -22,9 +22,6 @@ use table::Clients;
 
 use crate::config::edge::{Limits, ZoneKey};
 
-/// Zones that may apply to one request: more in one location are not looked at.
-const USES_MAX: usize = 64;
-
 /// What one request is told apart by.
 pub struct Asker<'a> {
     /// The client's address.
@@ -77,8 +74,7 @@ pub enum Rate {
 
 /// All zones, and where they apply.
 pub struct Limiter {
-    zones: Vec<Zone>,
-    keys: Vec<ZoneKey>,
+    zones: Vec<(Zone, ZoneKey)>,
     /// The longest path first.
     locations: Vec<Location>,
     concurrent: u32,
@@ -110,8 +106,11 @@ impl Limiter {
         locations.sort_by_key(|location| std::cmp::Reverse(location.path.len()));
         let counts = limits.concurrent_per_client > 0 || locations.iter().any(|one| one.concurrent > 0);
         Self {
-            zones: limits.zones.iter().map(|zone| Zone::new(zone.rate, limits.entries_max)).collect(),
-            keys: limits.zones.iter().map(|zone| zone.key.clone()).collect(),
+            zones: limits
+                .zones
+                .iter()
+                .map(|zone| (Zone::new(zone.rate, limits.entries_max), zone.key.clone()))
+                .collect(),
             locations,
             concurrent: limits.concurrent_per_client,
             concurrency: counts.then(|| Concurrency::new(limits.entries_max)),
@@ -133,35 +132,31 @@ impl Limiter {
     /// Asks the zones of the location of `path`, at `now_ms` of a clock that all shards share.
     #[must_use]
     pub fn rate(&self, path: &str, asker: &Asker<'_>, now_ms: u64) -> Rate {
-        let Some(location) = self.location(path).filter(|location| !location.shares.is_empty()) else {
-            return Rate::Free;
-        };
-        let mut uses = [const { None }; USES_MAX];
-        let mut limit = u32::MAX;
-        let mut count = 0;
-        for (share, place) in location.shares.iter().zip(&mut uses) {
-            let Some((zone, key)) = self.zones.get(share.zone).zip(self.keys.get(share.zone)) else {
-                continue;
-            };
-            let client = self.client(key, asker);
-            *place = Some(Use { zone, client, burst: share.burst, delay: share.delay });
-            limit = limit.min(share.burst.saturating_add(1));
-            count += 1;
-        }
-        let verdict = match &uses[..] {
-            [Some(only), None, ..] => bucket::decide(std::slice::from_ref(only), now_ms),
-            _ => bucket::decide(&uses.into_iter().take(count).flatten().collect::<Vec<_>>(), now_ms),
+        let Some(location) = self.location(path) else { return Rate::Free };
+        let limit_of = |share: &Share| share.burst.saturating_add(1);
+        let verdict = match &location.shares[..] {
+            [] => return Rate::Free,
+            [only] => bucket::decide(&[self.use_of(only, asker)], now_ms),
+            all => {
+                let uses: Vec<_> = all.iter().map(|share| self.use_of(share, asker)).collect();
+                bucket::decide(&uses, now_ms)
+            }
         };
         match verdict {
             Verdict::Pass { delay_ms, remaining, reset_ms } => {
+                let limit = location.shares.iter().map(limit_of).min().unwrap_or(u32::MAX);
                 Rate::Pass { delay_ms, limit, remaining, reset_ms }
             }
-            Verdict::Reject { zone, retry_after_ms, .. } => {
-                let share = location.shares.get(zone);
-                let limit = share.map_or(limit, |share| share.burst.saturating_add(1));
-                Rate::Reject { zone: share.map_or(0, |share| share.zone), limit, retry_after_ms }
+            Verdict::Reject { zone: at, retry_after_ms, .. } => {
+                let share = &location.shares[at];
+                Rate::Reject { zone: share.zone, limit: limit_of(share), retry_after_ms }
             }
         }
+    }
+
+    fn use_of(&self, share: &Share, asker: &Asker<'_>) -> Use<'_> {
+        let (zone, key) = &self.zones[share.zone];
+        Use { zone, client: self.client(key, asker), burst: share.burst, delay: share.delay }
     }
 
     /// Counts one more exchange of the client's address. `Err`: as many as may are running.
@@ -174,12 +169,6 @@ impl Limiter {
             return Ok(None);
         };
         counts.acquire(self.address(address), limit).map(Some).ok_or(concurrent)
-    }
-
-    /// Exchanges that `address` has running, as far as they are counted.
-    #[must_use]
-    pub fn running(&self, address: IpAddr) -> u64 {
-        self.concurrency.as_ref().map_or(0, |counts| counts.count(self.address(address)))
     }
 
     fn client(&self, key: &ZoneKey, asker: &Asker<'_>) -> u64 {
@@ -255,7 +244,8 @@ mod tests {
         let second = limiter.enter("/v1/models", address).unwrap();
         assert_eq!(limiter.enter("/v1/models", address).err(), Some(2), "counted together");
         drop((held, second));
-        assert_eq!(limiter.running(address), 0);
+        let again: Vec<_> = (0..2).map(|_| limiter.enter("/v1/models", address).unwrap()).collect();
+        assert!(again.iter().all(Option::is_some), "both places are free again");
     }
 
     #[test]

@@ -59,8 +59,8 @@ pub async fn admit(
     let path = incoming.request.path.text(&incoming.buffer);
     let address = client_address(shard, incoming, client.peer());
     let caller = if world.keyring.is_empty() { Ok(None) } else { caller(shard, incoming).map(Some) };
-    let delay_ms =
-        rate(shard, client, incoming, path, address, caller.as_ref().ok().cloned().flatten(), manner)?;
+    let name = caller.as_ref().ok().and_then(Option::as_ref).map(|caller| caller.name.as_str());
+    let delay_ms = rate(shard, client, incoming, path, (address, name), manner)?;
     if delay_ms > 0 {
         client.timer().clear();
         client.watch();
@@ -92,8 +92,7 @@ fn rate(
     client: &Client,
     incoming: &Incoming,
     path: &str,
-    address: IpAddr,
-    caller: Option<Arc<Caller>>,
+    (address, caller): (IpAddr, Option<&str>),
     manner: &mut Manner,
 ) -> Result<u64, Exit> {
     let world = &shard.world;
@@ -105,8 +104,7 @@ fn rate(
         let value = believed.then(|| field::find(&incoming.buffer, incoming.request.head_bytes, name));
         value.flatten().filter(|value| !value.is_empty())
     };
-    let asker =
-        Asker { address, caller: caller.as_ref().map(|caller| caller.name.as_str()), header: &header };
+    let asker = Asker { address, caller, header: &header };
     match world.limiter.rate(path, &asker, clock::now_ns() / 1_000_000) {
         Rate::Free => Ok(0),
         Rate::Pass { delay_ms, limit, remaining, reset_ms } => {

@@ -39,6 +39,9 @@ use crate::telemetry::metric::ShardMetrics;
 use crate::wire::http1::Limits;
 use crate::world::World;
 
+/// Compressed bodies decoded at once: their decoders' memory is `wire::coding`'s.
+const DECODERS_MAX: usize = 4;
+
 /// Must not be said on a plain connection (RFC 6797 section 7.2).
 const SECURE_ONLY: &str = "strict-transport-security";
 
@@ -68,6 +71,8 @@ pub struct Shard {
     pub cors: Cors,
     /// Turns through the kernel for long work.
     pub turns: Turns,
+    /// Bounds the compressed bodies that are decoded at once.
+    pub decoders: Rc<Gate>,
     /// Bounds the TLS handshakes at once.
     pub handshakes: Rc<Gate>,
     /// Verdicts of the guard on texts read before.
@@ -102,6 +107,7 @@ impl Shard {
             secure_headers: lines(secure).into_bytes(),
             cors: Cors::new(&server.cors),
             turns: Turns::default(),
+            decoders: Rc::new(Gate::new(DECODERS_MAX)),
             handshakes: Rc::new(Gate::new(server.tls.as_ref().map_or(1, |tls| tls.handshakes_max))),
             recent: RefCell::default(),
             scratch: RefCell::default(),

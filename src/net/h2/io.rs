@@ -1,4 +1,4 @@
-//! The bytes of an HTTP/2 connection: opened and sealed if it is encrypted, and walked by the frame guard.
+//! The bytes of an HTTP/2 connection: opened and sealed, and walked by the frame guard. There is none without TLS.
 //!
 //! The crate above polls one read and one write side by side on clones of the same value, so nothing is borrowed
 //! across an await and only the write sends. Bound: one read buffer, and what one write was given.
@@ -28,7 +28,7 @@ use crate::wire::h2::{Abuse, Budget, Guard};
 struct Wire {
     stream: UnsafeCell<TcpStream>,
     fd: RawFd,
-    tls: Option<Tls>,
+    tls: Tls,
     /// Plaintext that has passed the guard and was not asked for yet.
     held: RefCell<Vec<u8>>,
     guard: RefCell<Guard>,
@@ -42,7 +42,7 @@ struct Wire {
     midway: Timer,
     read_limit_us: u64,
     pace: Rc<Pace>,
-    /// The head of a frame whose payload comes with the next write.
+    /// Frames for the next write; the last one may want its payload yet.
     begun: RefCell<Vec<u8>>,
 }
 
@@ -63,8 +63,9 @@ pub(super) struct Bounds {
 pub(super) struct Guarded(Rc<Wire>);
 
 impl Guarded {
-    pub(super) fn new(link: Link, clock: Clock, buffers: Rc<Buffers>, bounds: Bounds) -> Self {
-        let Link { stream, tls, early } = link;
+    /// `None`: the link is not encrypted.
+    pub(super) fn new(link: Link, clock: Clock, buffers: Rc<Buffers>, bounds: Bounds) -> Option<Self> {
+        let Link { stream, tls: Some(tls), early } = link else { return None };
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 4);
         let [stalled, midway] = bounds.timers;
         let fd = stream.as_raw_fd();
@@ -85,8 +86,8 @@ impl Guarded {
             begun: RefCell::default(),
         }));
         this.0.held.replace(early);
-        let _ = this.judge(0); // remembered: the first read tells it
-        this
+        let _ = this.judge(); // remembered: the first read tells it
+        Some(this)
     }
 
     /// Whether a write has made no progress for too long, or a frame of the client.
@@ -113,29 +114,22 @@ impl Guarded {
                 }
                 None => {}
             }
-            match &wire.tls {
-                Some(tls) => {
-                    let mut tls = tls.borrow_mut();
-                    let mut sealed = Vec::new();
-                    if !last.is_empty() {
-                        let _ = tls.seal(&last, &mut sealed); // a session that has failed says nothing more
-                    }
-                    sealed.extend_from_slice(&tls.close_notify());
-                    socket::send_now(wire.fd, &sealed);
-                }
-                None => socket::send_now(wire.fd, &last),
+            let mut tls = wire.tls.borrow_mut();
+            let mut sealed = Vec::new();
+            if !last.is_empty() {
+                let _ = tls.seal(&last, &mut sealed); // a session that has failed says nothing more
             }
+            sealed.extend_from_slice(&tls.close_notify());
+            socket::send_now(wire.fd, &sealed);
         }
         socket::shutdown(wire.fd);
     }
 
-    /// Shows `held[from..]` to the guard.
-    fn judge(&self, from: usize) -> io::Result<()> {
+    /// Shows what was read to the guard.
+    fn judge(&self) -> io::Result<()> {
         let wire = &*self.0;
-        let held = wire.held.borrow();
-        let fresh = held.get(from..).unwrap_or_default();
         let mut guard = wire.guard.borrow_mut();
-        let verdict = guard.incoming(fresh, wire.clock.now_us());
+        let verdict = guard.incoming(&wire.held.borrow(), wire.clock.now_us());
         if guard.midway() {
             wire.midway.extend(wire.read_limit_us);
         } else {
@@ -163,24 +157,18 @@ impl Guarded {
                 return Ok(false);
             }
             {
-                let mut held = wire.held.borrow_mut();
+                let (mut tls, mut held) = (wire.tls.borrow_mut(), wire.held.borrow_mut());
                 held.clear();
-                match &wire.tls {
-                    None => wire.buffers.give(std::mem::replace(&mut *held, read)),
-                    Some(tls) => {
-                        let mut tls = tls.borrow_mut();
-                        let spare = tls.receive(read, &mut held);
-                        let spare = spare.map_err(|error| io::Error::other(error.to_string()))?;
-                        if let Some(spare) = spare {
-                            wire.buffers.give(spare);
-                        }
-                        if held.is_empty() && tls.stage() == Stage::Ended {
-                            return Ok(false);
-                        }
-                    }
+                let spare = tls.receive(read, &mut held);
+                let spare = spare.map_err(|error| io::Error::other(error.to_string()))?;
+                if let Some(spare) = spare {
+                    wire.buffers.give(spare);
+                }
+                if held.is_empty() && tls.stage() == Stage::Ended {
+                    return Ok(false);
                 }
             }
-            self.judge(0)?;
+            self.judge()?;
             if !wire.held.borrow().is_empty() {
                 return Ok(true);
             }
@@ -189,31 +177,7 @@ impl Guarded {
 
     async fn send(&self, bytes: &[u8]) -> io::Result<()> {
         let wire = &*self.0;
-        let (broken, inside) = {
-            let mut guard = wire.guard.borrow_mut();
-            guard.outgoing(bytes, wire.clock.now_us());
-            (guard.broken(), guard.is_inside_answer())
-        };
-        if let Some(abuse) = broken {
-            return Err(self.abused(abuse));
-        }
-        if inside {
-            // The crate writes a frame's head and its payload one after the other: one record and one call for both.
-            wire.begun.borrow_mut().extend_from_slice(bytes);
-            return Ok(());
-        }
-        let mut plain = std::mem::take(&mut *wire.begun.borrow_mut());
-        plain.extend_from_slice(bytes);
-        note_resets(&mut plain, &wire.pace);
-        let mut ready = wire.buffers.large();
-        match &wire.tls {
-            None => ready.extend_from_slice(&plain),
-            Some(tls) => tls
-                .borrow_mut()
-                .seal(&plain, &mut ready)
-                .map_err(|error| io::Error::other(error.to_string()))?,
-        }
-        drop(plain);
+        let Some(mut ready) = self.sealed(bytes)? else { return Ok(()) };
         let mut sent = 0;
         wire.pace.begin();
         while sent < ready.len() {
@@ -232,6 +196,30 @@ impl Guarded {
         wire.pace.end();
         wire.buffers.give(ready);
         Ok(())
+    }
+
+    /// Makes records of `bytes` and what was held for them. `None`: a frame's head, whose payload comes next. The crate
+    /// writes one after the other; this makes one record and one call of both.
+    fn sealed(&self, bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let wire = &*self.0;
+        let mut guard = wire.guard.borrow_mut();
+        guard.outgoing(bytes, wire.clock.now_us());
+        if let Some(abuse) = guard.broken() {
+            return Err(self.abused(abuse));
+        }
+        let mut plain = wire.begun.borrow_mut();
+        if plain.capacity() == 0 {
+            *plain = wire.buffers.large();
+        }
+        plain.extend_from_slice(bytes);
+        if guard.is_inside_answer() {
+            return Ok(None);
+        }
+        note_resets(&mut plain, &wire.pace);
+        let mut ready = wire.buffers.large();
+        let sealed = wire.tls.borrow_mut().seal(&plain, &mut ready);
+        wire.buffers.give(std::mem::take(&mut plain));
+        sealed.map(|()| Some(ready)).map_err(|error| io::Error::other(error.to_string()))
     }
 }
 

@@ -101,7 +101,7 @@ impl Connection {
             read: place.frame_timeout,
             pace: Rc::clone(&pace),
         };
-        let wire = Guarded::new(link, place.clock.clone(), Rc::clone(place.buffers), bounds);
+        let wire = Guarded::new(link, place.clock.clone(), Rc::clone(place.buffers), bounds).ok_or(None)?;
         let idle = place.timers.add();
         idle.set(place.clock.after(place.preface_timeout));
         let mut builder = server::Builder::new();

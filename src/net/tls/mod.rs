@@ -3,7 +3,7 @@
 //! [`Session`] is one connection's state, either side; [`Acceptor`] holds what listeners need and can be exchanged
 //! while they serve; [`Connector`] is its counterpart for endpoints. Why not an adapter that owns the socket: reads
 //! here are cancelled and resumed (rule 1 of [`crate::net`]), and a pending read must notice a client that leaves.
-//! Cost: 2.5 µs a record of 180 bytes, sealing and opening included; nothing is kept in a buffer while idle.
+//! Cost: `cargo bench --bench tls`. Nothing is kept in a buffer while idle.
 
 mod accept;
 mod connect;

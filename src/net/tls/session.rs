@@ -150,6 +150,9 @@ impl Session {
         self.check()?;
         let mut late = Vec::new();
         self.advance(&mut late)?; // answers that the peer waits for go first
+        if !late.is_empty() {
+            return Err(Error::General("data was left unopened".to_owned())); // `receive` opens all that is whole
+        }
         out.append(&mut self.outgoing);
         let Self { side, waiting, .. } = self;
         match side {

@@ -180,8 +180,6 @@ pub struct Request {
     pub framing: Framing,
     /// How the body is compressed, if it is.
     pub coding: Option<Coding>,
-    /// The length that was announced for a body which is framed otherwise (HTTP/2).
-    pub announced: Option<u64>,
     /// Whether the client lets the connection live on.
     pub keep_alive: bool,
     /// Whether it waits for `100 Continue`.
@@ -241,7 +239,6 @@ impl Request {
             http11,
             framing: gathered.framing(http11)?,
             coding: gathered.coding.filter(|&coding| coding != Coding::Identity),
-            announced: None,
             keep_alive: if http11 { !gathered.close } else { gathered.keep_alive && !gathered.close },
             expects_continue: http11 && gathered.expects_continue,
             head_bytes,
