@@ -36,9 +36,11 @@ fn main() -> std::io::Result<()> {
     };
     let socket = listener::bind(listen)?;
     Runtime::build(Driver::Auto, 1024)?.block_on(async {
+        let mut pool = Pool::default();
+        pool.limit(1024, std::time::Duration::from_secs(60));
         let relay = Rc::new(Relay {
             upstream,
-            pool: RefCell::new(Pool::new(1024, std::time::Duration::from_secs(60))),
+            pool: RefCell::new(pool),
             buffers: Rc::default(),
             timers: Rc::default(),
             tasks: Rc::default(),

@@ -1,73 +1,67 @@
-//! From a checked configuration to a serving process, and back: bind, spawn, signals, drain.
+//! From a checked configuration to a serving process, and back: bind, spawn, signals, reload, drain.
 //!
 //! Everything is bound before anything serves, so a taken port ends the start with exit code 1 and nothing lost.
-//! Order of the end: stop accepting, let exchanges finish, stop the control core, exit.
+//! Order of the end: stop accepting, let exchanges finish, stop the control core, exit. The main thread does what is
+//! slow and rare: it waits for signals, reads configurations, and starts successors.
 
+mod made;
+mod reload;
+mod sockets;
+mod upgrade;
+
+use std::ffi::OsString;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::rc::Rc;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
-use std::time::Duration;
+
+pub use made::{make, unfit};
+pub use upgrade::Inheritance;
 
 use crate::config::{Config, Level};
 use crate::control;
-use crate::guard::{self, Guard};
-use crate::net::listener::{self, Listener, Role};
+use crate::net::listener::Rest;
 use crate::net::runtime::Runtime;
 use crate::net::signal::{self, Signal};
-use crate::net::tls::{self, Acceptor, Connector};
-use crate::net::{clock, cpu, task};
-use crate::shard::{Shard, serve};
-use crate::world::{Bound, Made, World};
+use crate::net::{clock, cpu, handover, task};
+use crate::shard::{Core, line, serve};
+use crate::telemetry::log::Log;
+use crate::world::{Current, Process, World};
+use sockets::Sockets;
 
 /// Operations in flight at once on a shard's ring before it must be flushed.
 const ENTRIES: u32 = 1024;
 
-/// What is wrong with the guard's settings, a line each.
-#[must_use]
-pub fn unfit(unfit: Vec<guard::Unfit>) -> io::Error {
-    unfit_lines(unfit.into_iter().map(|unfit| (unfit.path, unfit.message)))
+/// What a gateway is started with.
+pub struct Start {
+    /// The checked configuration.
+    pub config: Config,
+    /// Where it was read, to be read again.
+    pub file: Option<PathBuf>,
+    /// What a process before this one passed on.
+    pub inheritance: Inheritance,
 }
 
-fn unfit_lines(lines: impl Iterator<Item = (String, String)>) -> io::Error {
-    let lines: Vec<String> = lines.map(|(path, message)| format!("{path}: {message}")).collect();
-    io::Error::new(io::ErrorKind::InvalidInput, lines.join("\n"))
-}
-
-/// Makes what a checked configuration asks for and only making can prove: scanners, certificates, keys.
-///
-/// # Errors
-/// All that does not fit, as one `InvalidInput`.
-pub fn make(config: &Config) -> io::Result<Made> {
-    let mut lines = Vec::new();
-    let guard = Guard::new(&config.guard, clock::now_ns)
-        .map_err(|unfit| lines.extend(unfit.into_iter().map(|unfit| (unfit.path, unfit.message))));
-    let acceptor = config.server.tls.as_ref().map(Acceptor::new).transpose();
-    let acceptor =
-        acceptor.map_err(|unfit| lines.extend(unfit.into_iter().map(|unfit| (unfit.path, unfit.message))));
-    let mut connectors = Vec::new();
-    for (at, endpoint) in config.endpoints.iter().enumerate() {
-        let made = endpoint.url.tls.then(|| Connector::new(&endpoint.url.host, endpoint.ca.as_deref()));
-        match made.transpose() {
-            Ok(connector) => connectors.push(connector),
-            Err(message) => lines.push((format!("endpoints[{at}]"), message)),
-        }
-    }
-    match (guard, acceptor) {
-        (Ok(guard), Ok(tls)) if lines.is_empty() => {
-            Ok(Made { guard, tls, connectors, process_key: tls::random()? })
-        }
-        _ => Err(unfit_lines(lines.into_iter())),
+impl From<Config> for Start {
+    /// Without a file, and without anything passed on.
+    fn from(config: Config) -> Self {
+        Self { config, file: None, inheritance: Inheritance::default() }
     }
 }
 
 /// A running gateway.
 pub struct Gateway {
-    /// What all share.
-    pub world: Arc<World>,
+    /// What lives as long as the process.
+    pub process: Arc<Process>,
+    /// What is served.
+    pub current: Arc<Current>,
+    sockets: Sockets,
+    watch: reload::Watch,
+    door: upgrade::Door,
+    successor: Option<upgrade::Successor>,
     shards: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
     stop_control: Arc<AtomicBool>,
@@ -79,121 +73,138 @@ impl Gateway {
     ///
     /// # Errors
     /// The guard's settings do not fit (`InvalidInput`), an address cannot be bound, the access log cannot be opened, or no runtime can be had.
-    pub fn start(config: Config) -> io::Result<Self> {
+    pub fn start(start: impl Into<Start>) -> io::Result<Self> {
+        let Start { config, file, mut inheritance } = start.into();
         signal::block();
         let files = cpu::raise_open_files();
-        let made = make(&config)?;
+        let made = make(&config, None)?;
         let shards = config.server.shards.unwrap_or_else(cpu::shards_auto).max(1);
-        let tls = config.server.tls.as_ref();
-        let plain = if tls.is_some_and(|tls| tls.redirect_http) { Role::Redirect } else { Role::Plain };
-        let mut sockets: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
-        let listening = bind(&config.server.listen, plain, &mut sockets)?;
-        let listening_tls = tls.map_or(Ok(Vec::new()), |tls| bind(&tls.listen, Role::Tls, &mut sockets))?;
-        let admin_socket = bind_one(config.server.admin_listen)?;
-        let admin = admin_socket.local_addr()?;
+        let sockets = Sockets::open(&config.server, shards, inheritance.take_sockets()?)?;
+        let bound = sockets.bound(&config, shards);
         let pin = config.server.pin.unwrap_or(cpu::usable().len() >= 3);
-        let world = Arc::new(World::new(config, made, shards, Bound { listening, listening_tls, admin }));
+        let process = Process::new(shards, Log::new(config.log.level, &config.log.access));
+        process.running.set_max(reload::places(&config));
+        let current = Current::new(World::new(&process, config, made, bound, None));
+        let world = current.world();
         if files < (world.config.server.max_connections as u64).saturating_mul(2) {
-            world.log.write(
+            process.log.write(
                 Level::Warn,
                 format_args!("open files are limited to {files}: fewer than max_connections may need (raise LimitNOFILE)"),
             );
         }
         // The control core has its descriptors before the first client can take them.
         let stop_control = Arc::new(AtomicBool::new(false));
-        let (world_there, stop_there) = (Arc::clone(&world), Arc::clone(&stop_control));
+        let admin = sockets.admin()?;
+        let (here, stop_there) = (Arc::clone(&current), Arc::clone(&stop_control));
         let (told, running) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("control".to_owned());
-        let control = thread.spawn(move || control_core(world_there, admin_socket, &stop_there, &told))?;
+        let control = thread.spawn(move || control_core(here, admin, &stop_there, &told))?;
         running.recv().unwrap_or_else(|_| Err(io::Error::other("the control core ended at its start")))?;
         let serving = Arc::new(AtomicUsize::new(0));
         let mut handles = Vec::new();
-        for (index, sockets) in sockets.into_iter().enumerate() {
-            let (world, serving) = (Arc::clone(&world), Arc::clone(&serving));
+        for index in 0..shards {
+            let (process, current, serving) =
+                (Arc::clone(&process), Arc::clone(&current), Arc::clone(&serving));
             let (told, ready) = std::sync::mpsc::sync_channel(1);
             let thread = std::thread::Builder::new().name(format!("shard-{index}"));
-            handles.push(thread.spawn(move || shard(index, world, sockets, pin, &serving, &told))?);
+            handles.push(thread.spawn(move || shard(index, process, current, pin, &serving, &told))?);
             ready.recv().unwrap_or_else(|_| Err(io::Error::other("a shard ended at its start")))?;
         }
-        Ok(Self { world, shards: handles, control, stop_control, serving })
+        let has_predecessor = inheritance.ready(&process.log)?;
+        let door = upgrade::Door::open(&world.config.server, has_predecessor, &process.log);
+        Ok(Self {
+            process,
+            current,
+            sockets,
+            watch: reload::Watch::new(file),
+            door,
+            successor: None,
+            shards: handles,
+            control,
+            stop_control,
+            serving,
+        })
     }
 
     /// Serves until a signal or `POST /drain` ends it; `false`: a shard was lost and the process should exit with 1.
     #[must_use]
-    pub fn wait(self) -> bool {
+    pub fn wait(mut self) -> bool {
         let mut whole = true;
         loop {
             match signal::wait(100) {
-                Some(Signal::Drain) => self.world.draining.store(true, Ordering::Release),
-                Some(Signal::Reload) => match self.world.reload_certificates() {
-                    Ok(()) => self.world.log.write(Level::Info, format_args!("certificates read again")),
-                    Err(why) => self.world.log.write(Level::Error, format_args!("reload refused: {why}")),
-                },
+                Some(Signal::Drain) => self.process.drain_asked.store(true, Ordering::Release),
+                Some(Signal::Reload) => {
+                    let _ = self.reload("HUP"); // the log has said it
+                }
+                Some(Signal::Upgrade) => self.upgrade(),
                 None => {}
             }
-            if !self.world.is_draining() && self.shards.iter().any(JoinHandle::is_finished) {
-                self.world.log.write(Level::Error, format_args!("a shard has ended; draining the others"));
-                self.world.draining.store(true, Ordering::Release);
+            if !self.process.is_draining() && self.shards.iter().any(JoinHandle::is_finished) {
+                self.process.log.write(Level::Error, format_args!("a shard has ended; draining the others"));
+                self.process.drain_asked.store(true, Ordering::Release);
                 whole = false;
             }
-            if self.world.is_draining() && self.serving.load(Ordering::Acquire) == 0 {
+            if !self.process.is_draining() && self.process.drain_asked.load(Ordering::Acquire) {
+                self.sockets.close(); // the shards close them when they have accepted what waits there
+                self.process.draining.store(true, Ordering::Release);
+            }
+            if !self.process.is_draining() {
+                self.run_errands();
+                self.follow_successor();
+            } else if self.serving.load(Ordering::Acquire) == 0 {
                 break;
             }
         }
-        self.world.log.write(Level::Info, format_args!("drained"));
+        if !self.process.handed_over.load(Ordering::Acquire) {
+            handover::notify("STOPPING=1"); // else the service goes on, in another process
+        }
+        self.process.log.write(Level::Info, format_args!("drained"));
         self.stop_control.store(true, Ordering::Release);
         // Shards and control core are done with their work; their rings go with the process.
         let _ = self.control.join();
         whole
     }
 
+    /// What others ask for: reloads by the admin listener, by the file's change, and processes at the door.
+    fn run_errands(&mut self) {
+        while let Some(errand) = self.process.errands.pop() {
+            let outcome = self.reload("POST /reload");
+            errand.done(outcome);
+        }
+        if self.watch.changed(self.current.world().config.server.watch) {
+            let _ = self.reload("the file has changed"); // the log has said it
+        }
+    }
+
     /// The line that says where it serves.
     #[must_use]
     pub fn ready_line(&self) -> String {
+        let world = self.current.world();
         let text = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let https = match &self.world.listening_tls[..] {
+        let https = match &world.bound.listening_tls[..] {
             [] => String::new(),
             some => format!(" https={}", text(some)),
         };
         let driver =
-            self.world.shards.first().and_then(|shard| shard.driver.get()).copied().unwrap_or("unknown");
+            self.process.shards.first().and_then(|shard| shard.driver.get()).copied().unwrap_or("unknown");
         format!(
             "ready http={}{https} admin={} shards={} driver={driver}",
-            text(&self.world.listening),
-            self.world.admin,
-            self.world.shards.len()
+            text(&world.bound.listening),
+            world.bound.admin,
+            self.process.shards.len()
         )
     }
 }
 
-/// A socket per shard for each address; port 0 is chosen once and shared.
-fn bind(
-    addresses: &[SocketAddr],
-    role: Role,
-    sockets: &mut [Vec<(TcpListener, Role)>],
-) -> io::Result<Vec<SocketAddr>> {
-    let mut listening = Vec::new();
-    for &address in addresses {
-        let mut bound = address;
-        for shard in sockets.iter_mut() {
-            let socket = bind_one(bound)?;
-            bound = socket.local_addr()?;
-            shard.push((socket, role));
-        }
-        listening.push(bound);
-    }
-    Ok(listening)
-}
-
-fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
-    listener::bind(address)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
-}
-
-fn control_core(world: Arc<World>, admin: TcpListener, stop: &AtomicBool, told: &SyncSender<io::Result<()>>) {
-    let here = Arc::clone(&world);
-    if let Err(error) = control::run(world, admin, stop, told) {
-        here.log.write(Level::Error, format_args!("the control core has ended: {error}"));
+fn control_core(
+    current: Arc<Current>,
+    admin: TcpListener,
+    stop: &AtomicBool,
+    told: &SyncSender<io::Result<()>>,
+) {
+    let process = Arc::clone(&current.world().process);
+    if let Err(error) = control::run(current, admin, stop, told) {
+        process.log.write(Level::Error, format_args!("the control core has ended: {error}"));
         let _ = told.try_send(Err(error)); // nobody listens once it has run
     }
 }
@@ -201,61 +212,69 @@ fn control_core(world: Arc<World>, admin: TcpListener, stop: &AtomicBool, told: 
 /// The life of a shard's thread.
 fn shard(
     index: usize,
-    world: Arc<World>,
-    sockets: Vec<(TcpListener, Role)>,
+    process: Arc<Process>,
+    current: Arc<Current>,
     pin: bool,
     serving: &AtomicUsize,
-    told: &std::sync::mpsc::SyncSender<io::Result<()>>,
+    told: &SyncSender<io::Result<()>>,
 ) {
     let cores = cpu::usable();
     if let Some(&core) = cores.get(index % cores.len().max(1)).filter(|_| pin)
         && let Err(error) = cpu::pin(core)
     {
-        world.log.write(Level::Warn, format_args!("shard {index} cannot stay on core {core}: {error}"));
+        process.log.write(Level::Warn, format_args!("shard {index} cannot stay on core {core}: {error}"));
     }
-    let mut runtime = match Runtime::build(world.config.server.driver, ENTRIES) {
+    let mut runtime = match Runtime::build(current.world().config.server.driver, ENTRIES) {
         Ok(runtime) => runtime,
         Err(error) => {
             let _ = told.send(Err(error));
             return;
         }
     };
-    let _ = world.shards[index].driver.set(runtime.driver().name());
-    world.shards[index].metrics.thread.store(cpu::thread_id(), Ordering::Relaxed);
-    let drain_timeout = world.config.server.drain_timeout;
-    let shard = Rc::new(Shard::new(index, world));
+    let _ = process.shards[index].driver.set(runtime.driver().name());
+    process.shards[index].metrics.thread.store(cpu::thread_id(), Ordering::Relaxed);
+    let core = Core::new(index, process, current);
     runtime.block_on(async {
-        let listeners = sockets.into_iter().map(|(socket, role)| Listener::new(socket, role));
-        let listeners = listeners.collect::<io::Result<Vec<_>>>();
-        let listeners: Vec<_> = match listeners {
-            Ok(listeners) => listeners.into_iter().map(Rc::new).collect(),
-            Err(error) => {
-                let _ = told.send(Err(error));
-                return;
-            }
-        };
-        for listener in &listeners {
-            task::spawn(&shard.tasks, serve::accept(Rc::clone(&shard), Rc::clone(listener)));
+        if let Err(error) = core.listen() {
+            let _ = told.send(Err(error));
+            return;
         }
-        task::spawn(&shard.tasks, serve::receive(Rc::clone(&shard)));
-        task::spawn(&shard.tasks, serve::housekeeping(Rc::clone(&shard)));
+        task::spawn(&core.tasks, serve::receive(std::rc::Rc::clone(&core)));
+        task::spawn(&core.tasks, line::usher(std::rc::Rc::clone(&core)));
+        task::spawn(&core.tasks, serve::housekeeping(std::rc::Rc::clone(&core)));
         serving.fetch_add(1, Ordering::AcqRel);
         let _ = told.send(Ok(()));
-        while !shard.world.is_draining() {
+        while !core.process.is_draining() {
             clock::sleep(clock::TICK).await;
         }
-        drain(&shard, &listeners, drain_timeout).await;
+        drain(&core).await;
         serving.fetch_sub(1, Ordering::AcqRel);
     });
 }
 
-/// Stops accepting once nothing waits to be accepted, then lets exchanges finish.
-async fn drain(shard: &Shard, listeners: &[Rc<Listener>], limit: Duration) {
-    // What the kernel has queued is still accepted, and answered with `connection: close`.
-    clock::sleep(Duration::from_millis(100)).await;
-    listeners.iter().for_each(|listener| listener.close());
-    let end_us = shard.clock.now_us().saturating_add(crate::shard::head::micros(limit));
-    while shard.metrics().connections.get() > 0 && shard.clock.now_us() < end_us {
-        clock::sleep(Duration::from_millis(10)).await;
+/// Stops accepting, then lets exchanges finish. What the kernel has queued is still accepted, and answered with
+/// `connection: close`, unless another process does it.
+async fn drain(core: &Core) {
+    let handed_over = core.process.handed_over.load(Ordering::Acquire);
+    core.stop_listening(if handed_over { Rest::Left } else { Rest::Accepted });
+    let config = &core.current.world().config;
+    // Nobody waits for a process whose place is taken: what runs has all the time it had before.
+    let limit = if handed_over {
+        config.server.drain_timeout.max(config.timeouts.total)
+    } else {
+        config.server.drain_timeout
+    };
+    let end_us = core.clock.now_us().saturating_add(crate::shard::head::micros(limit));
+    // A connection that has just been accepted is on its way to be counted.
+    clock::sleep(clock::TICK).await;
+    while core.metrics().connections.get() > 0 && core.clock.now_us() < end_us {
+        clock::sleep(std::time::Duration::from_millis(10)).await;
     }
+}
+
+/// The command line of this process, to be started again with.
+fn own_arguments() -> (Option<PathBuf>, Vec<OsString>) {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().map(PathBuf::from);
+    (program, arguments.collect())
 }

@@ -5,6 +5,8 @@
 //! name is found with and without the `ollama/` prefix. A model without listed endpoints is served by every
 //! endpoint whose probe has named it; endpoints that have not been probed yet count as having everything.
 
+pub mod pick;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -12,7 +14,8 @@ use std::sync::atomic::AtomicUsize;
 use crossbeam_utils::CachePadded;
 
 use crate::api::Task;
-use crate::balance::{Field, weighted};
+use crate::balance::weighted;
+use crate::breaker::Breaker;
 use crate::config::{self, Config, Strategy, normalized};
 use crate::registry::EndpointState;
 use crate::telemetry::metric::Slots;
@@ -33,13 +36,19 @@ pub struct Deployment {
     pub price: config::Price,
     /// Which profile of the guard applies; `None`: none.
     pub guard: Option<usize>,
+    /// Limits of its exchanges.
+    pub timeouts: config::Timeouts,
+    /// Models that are asked when this one has failed.
+    pub fallbacks: Vec<String>,
+    /// Models that are asked when the request is too long for this one.
+    pub context_window_fallbacks: Vec<String>,
     strategy: Strategy,
     turns: Vec<u16>,
     cursor: Arc<CachePadded<AtomicUsize>>,
 }
 
 /// One endpoint under the name it knows the model by.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Candidate {
     /// Index into the registry.
     pub endpoint: usize,
@@ -49,6 +58,8 @@ pub struct Candidate {
     pub id: String,
     /// Ready header lines that name the endpoint.
     pub headers: Arc<[u8]>,
+    /// Whether the endpoint gets requests for this model.
+    pub breaker: Arc<Breaker>,
 }
 
 /// The snapshot.
@@ -136,8 +147,9 @@ impl Catalog {
         if unknown.is_empty() || rest.is_empty() {
             return None;
         }
-        let cursor = Arc::clone(&wildcard.cursor);
-        Some(Arc::new(Deployment::new(model, wildcard.slot, &wildcard.rule, unknown, registry, cursor)))
+        let mut found = Deployment::new(model, wildcard.slot, &wildcard.rule, unknown, registry, None);
+        found.cursor = Arc::clone(&wildcard.cursor);
+        Some(Arc::new(found))
     }
 
     fn add(&mut self, deployment: Deployment) {
@@ -155,8 +167,8 @@ impl Catalog {
         registry: &Registry,
         slots: &Slots,
     ) -> Deployment {
-        let cursor = self.exact.get(name).map(|old| Arc::clone(&old.cursor)).unwrap_or_default();
-        Deployment::new(name, slots.of(name), rule, candidates, registry, cursor)
+        let old = self.exact.get(name).map(AsRef::as_ref);
+        Deployment::new(name, slots.of(name), rule, candidates, registry, old)
     }
 }
 
@@ -199,7 +211,7 @@ impl Deployment {
         rule: &config::Model,
         candidates: Vec<(usize, String)>,
         registry: &Registry,
-        cursor: Arc<CachePadded<AtomicUsize>>,
+        old: Option<&Self>,
     ) -> Self {
         let weight = |at: usize| {
             let index = if rule.endpoints.is_empty() {
@@ -210,8 +222,15 @@ impl Deployment {
             index.and_then(|index| rule.weights.get(index)).copied().unwrap_or(1)
         };
         let turns = weighted::turns(&candidates.iter().map(|(at, _)| weight(*at)).collect::<Vec<_>>());
-        let candidates =
-            candidates.into_iter().map(|(at, model)| Candidate::new(at, model, &registry[at])).collect();
+        let candidate = |(at, model): (usize, String)| {
+            let mut candidate = Candidate::new(at, model, &registry[at]);
+            let known = old.and_then(|old| old.candidates.iter().find(|known| known.id == candidate.id));
+            if let Some(known) = known {
+                candidate.breaker = Arc::clone(&known.breaker);
+            }
+            candidate
+        };
+        let candidates = candidates.into_iter().map(candidate).collect();
         Self {
             name: name.to_owned(),
             slot,
@@ -220,48 +239,11 @@ impl Deployment {
             guard: rule.guard,
             strategy: rule.strategy,
             turns,
-            cursor,
+            cursor: old.map(|old| Arc::clone(&old.cursor)).unwrap_or_default(),
+            timeouts: rule.timeouts.clone(),
+            fallbacks: rule.fallbacks.clone(),
+            context_window_fallbacks: rule.context_window_fallbacks.clone(),
         }
-    }
-
-    /// The candidate to try next for `task`, given those `tried` already. Those that are up come first; marks of
-    /// health only delay, so when none is up the others are tried. `None`: none is left.
-    #[must_use]
-    pub fn pick(&self, registry: &Registry, task: Task, tried: &[usize], random: u64) -> Option<usize> {
-        let field = |wants_up: bool| Field {
-            n: self.candidates.len(),
-            eligible: move |at: usize| {
-                let up = registry[self.candidates[at].endpoint].health().is_up();
-                up == wants_up && self.may_take(registry, task, tried, at)
-            },
-            load: move |at: usize| registry[self.candidates[at].endpoint].in_flight(),
-            cursor: &self.cursor,
-            turns: &self.turns,
-        };
-        field(true).pick(self.strategy, random).or_else(|| field(false).pick(self.strategy, random))
-    }
-
-    /// Whether [`Deployment::pick`] would find a candidate; takes no turn.
-    #[must_use]
-    pub fn any_left(&self, registry: &Registry, task: Task, tried: &[usize]) -> bool {
-        (0..self.candidates.len()).any(|at| self.may_take(registry, task, tried, at))
-    }
-
-    fn may_take(&self, registry: &Registry, task: Task, tried: &[usize], at: usize) -> bool {
-        let endpoint = &registry[self.candidates[at].endpoint];
-        !tried.contains(&at)
-            && !endpoint.disabled()
-            && !endpoint.full()
-            && task.served_by(endpoint.config.kind)
-    }
-
-    /// Whether some candidate could serve `task` but has no free slot.
-    #[must_use]
-    pub fn all_full(&self, registry: &Registry, task: Task) -> bool {
-        self.candidates.iter().any(|candidate| {
-            let endpoint = &registry[candidate.endpoint];
-            endpoint.full() && !endpoint.disabled() && task.served_by(endpoint.config.kind)
-        })
     }
 
     /// Whether any candidate's kind has the path of `task`.
@@ -282,7 +264,8 @@ impl Candidate {
             "x-corelane-endpoint: {}\r\nx-litellm-model-id: {id}\r\nx-litellm-model-api-base: {base}\r\n",
             state.config.name
         );
-        Self { endpoint, upstream_model, id, headers: headers.into_bytes().into() }
+        let headers = headers.into_bytes().into();
+        Self { endpoint, upstream_model, id, headers, breaker: Arc::default() }
     }
 }
 
@@ -295,12 +278,17 @@ fn fnv1a(parts: &[&[u8]]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::Bell;
     use crate::registry::Facts;
 
     fn world(toml: &str) -> (Config, Vec<Arc<EndpointState>>) {
         let config = config::parse(toml).unwrap();
-        let registry =
-            config.endpoints.iter().map(|endpoint| Arc::new(EndpointState::new(endpoint.clone()))).collect();
+        let bells: Arc<[Bell]> = Arc::new([Bell::default()]);
+        let registry = config
+            .endpoints
+            .iter()
+            .map(|one| Arc::new(EndpointState::new(one.clone(), 0, None, &bells)))
+            .collect();
         (config, registry)
     }
 
@@ -316,7 +304,7 @@ mod tests {
     fn names_with_and_without_prefix_and_tag() {
         let (config, registry) =
             world(&format!("{TWO}[[models]]\nname='ollama/llama3.2'\nendpoints=['b']\n"));
-        let catalog = Catalog::build(&config, &registry, &Slots::default(), &Catalog::default());
+        let catalog = Catalog::build(&config, &registry, &Slots::new(16), &Catalog::default());
         for name in ["ollama/llama3.2", "llama3.2", "Llama3.2:latest", "ollama/LLAMA3.2"] {
             let found = catalog.find(name, &registry).unwrap();
             assert_eq!(found.candidates[0].upstream_model, "llama3.2");
@@ -328,7 +316,7 @@ mod tests {
     #[test]
     fn wildcards_follow_the_probes() {
         let (config, registry) = world(&format!("{TWO}[[models]]\nname='ollama/*'\n"));
-        let build = || Catalog::build(&config, &registry, &Slots::default(), &Catalog::default());
+        let build = || Catalog::build(&config, &registry, &Slots::new(16), &Catalog::default());
         let guessed = build().find("ollama/any", &registry).unwrap();
         assert_eq!(guessed.candidates.len(), 2, "nothing is known yet: both may have it");
         has(&registry[0], &["llama3.2:latest", "x"]);
@@ -339,21 +327,5 @@ mod tests {
         assert_eq!(catalog.find("x", &registry).unwrap().candidates.len(), 1);
         let listed: Vec<_> = catalog.listed.iter().map(|deployment| deployment.name.as_str()).collect();
         assert_eq!(listed, ["ollama/llama3.2:latest", "ollama/x"]);
-    }
-
-    #[test]
-    fn marks_only_delay() {
-        let (config, registry) = world(&format!("{TWO}[[models]]\nname='m'\nendpoints=['a','b']\n"));
-        let catalog = Catalog::build(&config, &registry, &Slots::default(), &Catalog::default());
-        let found = catalog.find("m", &registry).unwrap();
-        let thresholds = crate::health::Thresholds { unhealthy: 1, healthy: 1 };
-        registry[0].observe(false, thresholds);
-        assert_eq!(found.pick(&registry, Task::Chat, &[], 1), Some(1));
-        assert_eq!(found.pick(&registry, Task::Chat, &[1], 1), Some(0), "the last one is always tried");
-        registry[1].observe(false, thresholds);
-        assert!(found.pick(&registry, Task::Chat, &[], 1).is_some());
-        registry[0].set_disabled(true);
-        registry[1].set_disabled(true);
-        assert_eq!(found.pick(&registry, Task::Chat, &[], 1), None, "what an operator took out stays out");
     }
 }

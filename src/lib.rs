@@ -5,6 +5,8 @@
 pub mod api;
 pub mod balance;
 pub mod boot;
+pub mod breaker;
+pub mod budget;
 pub mod catalog;
 pub mod cli;
 pub mod config;
@@ -13,7 +15,9 @@ pub mod guard;
 pub mod health;
 pub mod limit;
 pub mod net;
+pub mod queue;
 pub mod registry;
+pub mod retry;
 pub mod route;
 pub mod shard;
 pub mod sim;

@@ -230,7 +230,7 @@ fn the_command_line_shows_the_token_of_its_configuration() {
     assert_eq!((&value["draining"], &value["endpoints"][0]["name"]), (&false.into(), &"e0".into()));
     let reload = corelane("reload", Some(&config), gateway.admin);
     let told = String::from_utf8_lossy(&reload.stdout);
-    assert!(told.contains("server.tls"), "let in, but there are no certificates to read again: {told}");
+    assert!(reload.status.success() && told.contains("generation"), "{told}");
     let drain = corelane("drain", Some(&config), gateway.admin);
     assert_eq!(drain.status.code(), Some(0), "{drain:?}");
     until("it is gone", || gateway.exit_code());

@@ -95,7 +95,7 @@ fn an_idle_pool_is_shared_evenly() {
 #[test]
 fn slots_are_never_exceeded() {
     let rest = model("m", &["e0"], "upstream_model = \"fault-hang\"");
-    let rest = format!("slots = 3\n{rest}");
+    let rest = format!("slots = 3\n{rest}\n[queue]\nmax = 0\n");
     let fleet = Fleet::start(quick(1), "shards = 2", &rest).ready();
     let mut held: Vec<_> = (0..3).map(|_| connect(fleet.gateway.addr)).collect();
     held.iter_mut().for_each(|reader| send(reader, "/v1/chat/completions", &chat("m", false)));
@@ -111,7 +111,7 @@ fn slots_are_never_exceeded() {
 
 #[test]
 fn the_whole_gateway_has_a_cap() {
-    let rest = model("m", &["e0"], "upstream_model = \"fault-hang\"");
+    let rest = model("m", &["e0"], "upstream_model = \"fault-hang\"") + "\n[queue]\nmax = 0\n";
     let fleet = Fleet::start(quick(1), "shards = 2\nmax_concurrent_requests = 5", &rest).ready();
     let mut held: Vec<_> = (0..5).map(|_| connect(fleet.gateway.addr)).collect();
     held.iter_mut().for_each(|reader| send(reader, "/v1/chat/completions", &chat("m", false)));

@@ -111,7 +111,7 @@ fn a_silent_server_is_left_at_its_limit() {
     let mut options = quick(2);
     options[0].fault = Fault::Hang;
     let rest = format!(
-        "{}\n[timeouts]\nfirst_byte = \"300ms\"\n",
+        "{}\n[timeouts]\nfirst_byte = \"300ms\"\n[breaker]\nenabled = false\n",
         model("m", &["e0", "e1"], "upstream_model = \"llama3.2\"\nstrategy = \"round_robin\"")
     );
     let fleet = Fleet::start(options, "shards = 1", &rest).ready();

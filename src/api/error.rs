@@ -34,6 +34,8 @@ pub enum Kind {
     SlotsTaken,
     ConnectFailed,
     UpstreamBroken,
+    /// The endpoint took the request and closed the connection before it answered.
+    UpstreamDied,
     UpstreamTimeout,
     DeadlineExceeded,
     /// An error answer of the endpoint: its status and words are kept.
@@ -104,7 +106,7 @@ impl Kind {
             Self::NothingHealthy => (503, "api_error", Some("no_healthy_backends")),
             Self::SlotsTaken => (503, "api_error", Some("overloaded")),
             Self::ConnectFailed => (502, "api_error", Some("upstream_unreachable")),
-            Self::UpstreamBroken => (502, "api_error", Some("upstream_broken")),
+            Self::UpstreamBroken | Self::UpstreamDied => (502, "api_error", Some("upstream_broken")),
             Self::UpstreamTimeout | Self::DeadlineExceeded => (504, "api_error", Some("timeout")),
             Self::UpstreamStatus => (502, "api_error", None),
             Self::PromptBlocked => (400, "prompt_blocked", Some("content_filter")),
@@ -119,7 +121,9 @@ impl Failure {
     #[must_use]
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         let retry = match kind {
-            Kind::ConnectFailed | Kind::UpstreamBroken | Kind::UpstreamTimeout => Retry::OtherEndpoint,
+            Kind::ConnectFailed | Kind::UpstreamBroken | Kind::UpstreamDied | Kind::UpstreamTimeout => {
+                Retry::OtherEndpoint
+            }
             _ => Retry::Never,
         };
         let status = kind.facts().0;
@@ -186,6 +190,40 @@ impl Failure {
             upstream: Some(Box::new((error.get("type").and_then(text), error.get("code").and_then(text)))),
             ..Self::new(Kind::UpstreamStatus, message)
         }
+    }
+
+    /// Whether an endpoint says that it does not have the model; other paths that it lacks are no such word.
+    #[must_use]
+    pub fn says_model_is_missing(&self) -> bool {
+        let text = self.message.to_ascii_lowercase();
+        let missing = ["not found", "does not exist", "not exist", "unknown model"];
+        self.kind == Kind::UpstreamStatus
+            && self.status == 404
+            && (self.upstream_code() == Some("model_not_found")
+                || (text.contains("model") && missing.iter().any(|words| text.contains(words))))
+    }
+
+    /// Whether an endpoint says that the request is too long for the model: the words of OpenAI, vLLM, llama.cpp and
+    /// Anthropic.
+    #[must_use]
+    pub fn says_context_is_exceeded(&self) -> bool {
+        let text = self.message.to_ascii_lowercase();
+        let words = [
+            "maximum context length",
+            "context length exceeded",
+            "context window",
+            "exceeds the available context size",
+            "prompt is too long",
+            "maximum model length",
+        ];
+        self.kind == Kind::UpstreamStatus
+            && matches!(self.status, 400 | 413 | 422 | 500)
+            && (self.upstream_code() == Some("context_length_exceeded")
+                || words.iter().any(|words| text.contains(words)))
+    }
+
+    fn upstream_code(&self) -> Option<&str> {
+        self.upstream.as_ref()?.1.as_deref()
     }
 
     /// `type` and `code` of the OpenAI error object.

@@ -1,5 +1,6 @@
-//! `corelane check`: every problem of a configuration, at once.
+//! `corelane check`: every problem of a configuration at once, and what it says that cannot work.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -7,12 +8,15 @@ use super::{BAD_USAGE, complain, say};
 use crate::boot;
 use crate::config;
 
-/// Exit code 0 or 2.
+/// Exit code 0 or 2; warnings do not change it.
 #[must_use]
 pub fn run(file: &Path) -> ExitCode {
-    match config::load(file) {
-        Ok(config) => {
-            if let Err(unfit) = boot::make(&config) {
+    match config::load_with_warnings(file) {
+        Ok((config, warnings)) => {
+            for warning in &warnings {
+                let _ = writeln!(std::io::stderr(), "warning: {warning}");
+            }
+            if let Err(unfit) = boot::make(&config, None) {
                 complain(&unfit.to_string());
                 return ExitCode::from(BAD_USAGE);
             }

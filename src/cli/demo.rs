@@ -19,8 +19,8 @@ pub fn run() -> ExitCode {
     match start() {
         Ok(gateway) => {
             say(&gateway.ready_line());
-            let world = &gateway.world;
-            say(&manual(world.listening.first().copied(), world.listening_tls.first().copied(), world.admin));
+            let bound = &gateway.current.world().bound;
+            say(&manual(bound.listening.first().copied(), bound.listening_tls.first().copied(), bound.admin));
             if gateway.wait() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
         Err(error) => {

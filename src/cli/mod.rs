@@ -28,6 +28,9 @@ enum Command {
         /// Configuration; without it ./corelane.toml, /etc/corelane/corelane.toml, or the built-in default.
         #[arg(short, long)]
         config: Option<PathBuf>,
+        /// Take the place of the gateway whose `server.handover_socket` this is, without losing a connection.
+        #[arg(long, value_name = "SOCKET")]
+        take_over: Option<PathBuf>,
     },
     /// Run three simulated Ollama servers and the gateway in front of them, and say what to try.
     Demo,
@@ -63,7 +66,7 @@ pub const FAILED: u8 = 1;
 #[must_use]
 pub fn run() -> ExitCode {
     match Args::parse().command {
-        Command::Serve { config } => serve::run(config.as_deref()),
+        Command::Serve { config, take_over } => serve::run(config.as_deref(), take_over.as_deref()),
         Command::Demo => demo::run(),
         Command::Check { file } => check::run(&file),
         Command::Config { config } => effective::run(config.as_deref()),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{BAD_USAGE, FAILED, complain, say};
-use crate::boot::Gateway;
+use crate::boot::{Gateway, Inheritance, Start};
 use crate::config::{self, Config, Problems};
 
 /// Where a configuration is looked for when none is named.
@@ -12,15 +12,19 @@ const PLACES: [&str; 2] = ["corelane.toml", "/etc/corelane/corelane.toml"];
 
 /// Runs until a signal ends it.
 #[must_use]
-pub fn run(path: Option<&Path>) -> ExitCode {
-    let config = match find(path) {
+pub fn run(path: Option<&Path>, take_over: Option<&Path>) -> ExitCode {
+    let file = path.or_else(|| PLACES.iter().map(Path::new).find(|place| place.exists()));
+    let config = match find(file) {
         Ok(config) => config,
         Err(problems) => {
             complain(&problems.to_string());
             return ExitCode::from(BAD_USAGE);
         }
     };
-    match Gateway::start(config) {
+    let started = Inheritance::find(take_over, &config.server).and_then(|inheritance| {
+        Gateway::start(Start { config, file: file.map(Path::to_owned), inheritance })
+    });
+    match started {
         Ok(gateway) => {
             say(&gateway.ready_line());
             if gateway.wait() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }

@@ -3,15 +3,18 @@
 //! The file is parsed with the place of every value kept, then read section by section; a mistake is noted and the
 //! default stands in, so that one run tells everything. Nothing is ignored: an unknown key is a mistake, and so is
 //! a section that this version does not build (`unavailable`).
+//! What is allowed and still cannot do what it says is told as a warning, once nothing else is wrong (`fallbacks`).
 //! Cost: some milliseconds at start and at a reload, never on a request's way.
 
 mod cors;
 mod endpoints;
+mod fallbacks;
 pub(super) mod guard;
 mod keys;
 mod limits;
 mod models;
 mod policy;
+mod reliability;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -25,11 +28,11 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::defaults::any_model;
-use super::guard::Guard;
 use super::problem::{Problem, Problems};
 use super::reader::{Report, Table};
-use super::{Config, Endpoint, Model, Strategy};
+use super::{Config, Model, Timeouts};
 
+use models::Around;
 pub use models::normalized;
 
 /// Largest file in bytes.
@@ -40,15 +43,32 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// # Errors
 /// Every mistake of the file, or the one reason why it could not be read.
 pub fn load(path: &Path) -> Result<Config, Problems> {
-    let file = path.display().to_string();
+    load_with_warnings(path).map(|(config, _)| config)
+}
+
+/// Like [`load`], with what the file says that cannot work; by line.
+///
+/// # Errors
+/// As those of [`load`].
+pub fn load_with_warnings(path: &Path) -> Result<(Config, Vec<Problem>), Problems> {
     let result = match read_text(path) {
-        Ok(text) => parse(&text),
+        Ok(text) => parse_with_warnings(&text),
         Err(message) => Err(whole_file(message, 0, "")),
     };
-    result.map_err(|mut problems| {
-        problems.0.iter_mut().for_each(|problem| problem.file.clone_from(&file));
-        problems
-    })
+    let file = path.display().to_string();
+    let named = |problems: &mut Vec<Problem>| {
+        problems.iter_mut().for_each(|problem| problem.file.clone_from(&file));
+    };
+    match result {
+        Ok((config, mut warnings)) => {
+            named(&mut warnings);
+            Ok((config, warnings))
+        }
+        Err(mut problems) => {
+            named(&mut problems.0);
+            Err(problems)
+        }
+    }
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
@@ -72,6 +92,14 @@ fn whole_file(message: String, line: u32, hint: &str) -> Problems {
 /// # Errors
 /// Every mistake of the text; a mistake in its TOML syntax is reported alone.
 pub fn parse(text: &str) -> Result<Config, Problems> {
+    parse_with_warnings(text).map(|(config, _)| config)
+}
+
+/// Like [`parse`], with what the text says that cannot work; by line.
+///
+/// # Errors
+/// As those of [`parse`].
+pub fn parse_with_warnings(text: &str) -> Result<(Config, Vec<Problem>), Problems> {
     let report = Report::new(text);
     let document = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(0, |span| report.line(span.start));
@@ -79,9 +107,9 @@ pub fn parse(text: &str) -> Result<Config, Problems> {
         whole_file(format!("not valid TOML: {}", error.message()), line, hint)
     })?;
     let config = Table::root(&report, document.get_ref(), read_file);
-    match report.into_problems() {
-        problems if problems.is_empty() => Ok(config),
-        problems => Err(Problems(problems)),
+    match report.into_parts() {
+        (problems, warnings) if problems.is_empty() => Ok((config, warnings)),
+        (problems, _) => Err(Problems(problems)),
     }
 }
 
@@ -90,7 +118,10 @@ fn read_file(root: &mut Table<'_>) -> Config {
     let balance = root.section("balance", policy::read_balance);
     let endpoints = endpoints::read(root);
     let guard = guard::read(root);
-    let models = read_models(root, &endpoints, balance.strategy, &guard);
+    let timeouts = root.section("timeouts", |table| policy::read_timeouts(table, &Timeouts::default()));
+    let strategy = balance.strategy;
+    let around = Around { endpoints: &endpoints, strategy, timeouts: &timeouts, guard: &guard };
+    let models = read_models(root, &around);
     let keys = keys::read(root, &models, &guard);
     let limits = root.section("limits", |table| limits::read(table, !keys.is_empty()));
     let config = Config {
@@ -99,8 +130,11 @@ fn read_file(root: &mut Table<'_>) -> Config {
         models,
         balance,
         health: root.section("health", policy::read_health),
-        timeouts: root.section("timeouts", policy::read_timeouts),
-        retry: root.section("retry", policy::read_retry),
+        timeouts,
+        retry: root.section("retry", reliability::read_retry),
+        fallbacks: root.section("fallbacks", reliability::read_fallbacks),
+        breaker: root.section("breaker", reliability::read_breaker),
+        queue: root.section("queue", reliability::read_queue),
         guard,
         limits,
         keys,
@@ -108,19 +142,18 @@ fn read_file(root: &mut Table<'_>) -> Config {
         metrics: root.section("metrics", policy::read_metrics),
     };
     unavailable::refuse_sections(root);
+    if root.report.is_clean() {
+        fallbacks::warn(root, &config);
+    }
     config
 }
 
 /// The file's models; a file without any serves what its endpoints have.
-fn read_models(
-    root: &mut Table<'_>,
-    endpoints: &[Endpoint],
-    strategy: Strategy,
-    guard: &Guard,
-) -> Vec<Model> {
-    match models::read(root, endpoints, strategy, guard) {
+fn read_models(root: &mut Table<'_>, around: &Around<'_>) -> Vec<Model> {
+    match models::read(root, around) {
         models if models.is_empty() => {
-            vec![any_model(strategy, endpoints.iter().map(|endpoint| endpoint.weight).collect())]
+            let weights = around.endpoints.iter().map(|endpoint| endpoint.weight).collect();
+            vec![any_model(around.strategy, weights, around.timeouts)]
         }
         models => models,
     }

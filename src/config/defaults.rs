@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::check::guard::absent;
 use super::edge::{Cors, Limits, Tls};
+use super::reliability::{Breaker, Fallbacks, Queue};
 use super::{
     Access, Balance, Bytes, Config, Driver, Endpoint, Health, Kind, Level, Log, Metrics, Model, Price, Retry,
     Server, Strategy, Timeouts, Url,
@@ -21,15 +22,18 @@ pub fn builtin() -> Config {
         weight: 1,
         slots: 0,
     };
-    let balance = Balance::default();
+    let (balance, timeouts) = (Balance::default(), Timeouts::default());
     Config {
         server: Server { listen: vec![address(Ipv4Addr::LOCALHOST, 8000)], ..Server::default() },
-        models: vec![any_model(balance.strategy, vec![endpoint.weight])],
+        models: vec![any_model(balance.strategy, vec![endpoint.weight], &timeouts)],
         endpoints: vec![endpoint],
         balance,
         health: Health::default(),
-        timeouts: Timeouts::default(),
+        timeouts,
         retry: Retry::default(),
+        fallbacks: Fallbacks::default(),
+        breaker: Breaker::default(),
+        queue: Queue::default(),
         guard: absent(),
         limits: Limits::default(),
         keys: Vec::new(),
@@ -39,7 +43,7 @@ pub fn builtin() -> Config {
 }
 
 /// The model of a file that lists none: whatever an endpoint has, under its own name.
-pub(super) fn any_model(strategy: Strategy, weights: Vec<u32>) -> Model {
+pub(super) fn any_model(strategy: Strategy, weights: Vec<u32>, timeouts: &Timeouts) -> Model {
     Model {
         name: "*".to_owned(),
         upstream_model: "*".to_owned(),
@@ -48,6 +52,9 @@ pub(super) fn any_model(strategy: Strategy, weights: Vec<u32>) -> Model {
         weights,
         guard: Some(0),
         price: Price::default(),
+        fallbacks: Vec::new(),
+        context_window_fallbacks: Vec::new(),
+        timeouts: timeouts.clone(),
     }
 }
 
@@ -84,6 +91,8 @@ impl Default for Server {
             gzip_bytes_min: Bytes(1 << 10),
             messages_max: 2048,
             admin_token: None,
+            handover_socket: None,
+            watch: false,
         }
     }
 }
@@ -160,7 +169,41 @@ impl Default for Timeouts {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 3, on_timeout: true, backoff: Duration::from_millis(100) }
+        Self {
+            attempts: 3,
+            on_timeout: true,
+            backoff: Duration::from_millis(100),
+            budget_percent: 20,
+            budget_min: 10,
+        }
+    }
+}
+
+impl Default for Fallbacks {
+    fn default() -> Self {
+        Self { default: Vec::new(), models_max: 5 }
+    }
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            failures: 3,
+            share_percent: 50,
+            requests_min: 20,
+            window: Duration::from_secs(10),
+            open: Duration::from_secs(1),
+            open_max: Duration::from_secs(30),
+            retry_after_max: Duration::from_secs(60),
+            missing: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { max: 1000, timeout: Duration::from_secs(30), heartbeat: None }
     }
 }
 

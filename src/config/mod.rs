@@ -6,6 +6,7 @@
 //! `Model::endpoints` is in range; no threshold, weight or size is zero where zero makes no sense.
 
 mod address;
+mod changes;
 pub mod check;
 mod defaults;
 pub mod edge;
@@ -13,6 +14,7 @@ pub mod guard;
 mod moment;
 mod problem;
 mod reader;
+pub mod reliability;
 mod render;
 mod units;
 
@@ -22,7 +24,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use check::{load, normalized, parse};
+pub use changes::{changes, needs_restart};
+pub use check::{load, load_with_warnings, normalized, parse, parse_with_warnings};
 pub use defaults::builtin;
 pub use problem::{Problem, Problems};
 pub use render::effective;
@@ -45,6 +48,12 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Attempts before the client is told of a failure.
     pub retry: Retry,
+    /// Models that are asked in place of one that failed.
+    pub fallbacks: reliability::Fallbacks,
+    /// When an endpoint is left alone.
+    pub breaker: reliability::Breaker,
+    /// Requests that wait for a slot.
+    pub queue: reliability::Queue,
     /// What is scanned.
     pub guard: guard::Guard,
     /// Rates and counts of clients.
@@ -113,6 +122,10 @@ pub struct Server {
     /// What the admin listener asks for, as a bearer token. `None`: nothing; then it changes nothing for callers
     /// that are not on this machine.
     pub admin_token: Option<Secret>,
+    /// Unix socket by which a new process takes over the listeners of this one. `None`: there is none.
+    pub handover_socket: Option<PathBuf>,
+    /// Whether the file is read again when it changes.
+    pub watch: bool,
 }
 
 /// The kernel interface of the shards.
@@ -195,6 +208,12 @@ pub struct Model {
     pub guard: Option<usize>,
     /// What its tokens cost.
     pub price: Price,
+    /// Public names that are asked in turn when this one failed; empty: those of [`reliability::Fallbacks`].
+    pub fallbacks: Vec<String>,
+    /// Public names that are asked in turn when the prompt is too long for this one.
+    pub context_window_fallbacks: Vec<String>,
+    /// Its deadlines, complete: what the model does not say is as in [`Config::timeouts`].
+    pub timeouts: Timeouts,
 }
 
 /// USD per 1000 tokens.
@@ -244,8 +263,8 @@ pub struct Health {
     pub healthy_threshold: u32,
 }
 
-/// `[timeouts]`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// `[timeouts]`, or a model's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Timeouts {
     /// Until the upstream connection stands.
     pub connect: Duration,
@@ -266,6 +285,10 @@ pub struct Retry {
     pub on_timeout: bool,
     /// Wait before the same endpoint is tried again.
     pub backoff: Duration,
+    /// Retries in percent of the requests of the last seconds, 0 to 1000.
+    pub budget_percent: u32,
+    /// Retries a second that each shard has besides, 0 to 100000.
+    pub budget_min: u32,
 }
 
 /// `[log]`.

@@ -13,17 +13,19 @@ use toml::value::Datetime;
 use super::problem::{Problem, choices, quote};
 use super::units::{self, Bytes};
 
-/// The problems found so far, and the lines of the text they are in.
+/// The problems and warnings found so far, and the lines of the text they are in.
 pub(super) struct Report {
     /// Offset of each line's first byte.
     line_starts: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
 }
 
 impl Report {
     pub(super) fn new(text: &str) -> Self {
         let breaks = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at + 1);
-        Self { line_starts: std::iter::once(0).chain(breaks).collect(), problems: RefCell::default() }
+        let line_starts = std::iter::once(0).chain(breaks).collect();
+        Self { line_starts, problems: RefCell::default(), warnings: RefCell::default() }
     }
 
     /// Line of a byte offset, counted from 1.
@@ -33,21 +35,30 @@ impl Report {
 
     /// Notes a mistake.
     pub(super) fn add(&self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
-        self.problems.borrow_mut().push(Problem {
-            file: String::new(),
-            path: place.path.clone(),
-            line: place.line,
-            message: message.into(),
-            hint: hint.into(),
-        });
+        self.problems.borrow_mut().push(problem(place, message.into(), hint.into()));
     }
 
-    /// Every mistake noted, by line.
-    pub(super) fn into_problems(self) -> Vec<Problem> {
-        let mut problems = self.problems.into_inner();
-        problems.sort_by_key(|problem| problem.line);
-        problems
+    /// Notes what is allowed and still will not do what it says.
+    pub(super) fn warn(&self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
+        self.warnings.borrow_mut().push(problem(place, message.into(), hint.into()));
     }
+
+    /// Whether no mistake has been noted yet.
+    pub(super) fn is_clean(&self) -> bool {
+        self.problems.borrow().is_empty()
+    }
+
+    /// Every mistake and every warning noted, each by line.
+    pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
+        let (mut problems, mut warnings) = (self.problems.into_inner(), self.warnings.into_inner());
+        problems.sort_by_key(|problem| problem.line);
+        warnings.sort_by_key(|warning| warning.line);
+        (problems, warnings)
+    }
+}
+
+fn problem(place: &Place, message: String, hint: String) -> Problem {
+    Problem { file: String::new(), path: place.path.clone(), line: place.line, message, hint }
 }
 
 /// Where something stands in the file.
@@ -59,8 +70,7 @@ pub(super) struct Place {
 
 impl Place {
     fn key(&self, key: &str, line: u32) -> Self {
-        let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        let key = if !key.is_empty() && key.bytes().all(bare) { key.to_owned() } else { quote(key) };
+        let key = key_text(key);
         let path = if self.path.is_empty() { key } else { format!("{}.{key}", self.path) };
         Self { path, line }
     }
@@ -68,6 +78,12 @@ impl Place {
     fn item(&self, index: usize, line: u32) -> Self {
         Self { path: format!("{}[{index}]", self.path), line }
     }
+}
+
+/// A key as it stands in a path: bare as TOML has it, else quoted.
+pub(super) fn key_text(key: &str) -> String {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if !key.is_empty() && key.bytes().all(bare) { key.to_owned() } else { quote(key) }
 }
 
 /// One table while it is read.
@@ -177,6 +193,17 @@ impl<'a> Table<'a> {
         self.take(key).and_then(|value| value.time(min)).unwrap_or(default)
     }
 
+    /// A time from `min` to `max`.
+    pub(super) fn time_within(
+        &mut self,
+        key: &'static str,
+        min: Duration,
+        max: Duration,
+        default: Duration,
+    ) -> Duration {
+        self.take(key).and_then(|value| value.time_within(min, max)).unwrap_or(default)
+    }
+
     /// A size from `min` to `max`.
     pub(super) fn size(&mut self, key: &'static str, min: Bytes, max: Bytes, default: Bytes) -> Bytes {
         self.take(key).and_then(|value| value.size(min, max)).unwrap_or(default)
@@ -260,6 +287,11 @@ impl<'a> Value<'a> {
 
     /// A time from `min` to a day.
     pub(super) fn time(&self, min: Duration) -> Option<Duration> {
+        self.time_within(min, TIME_MAX)
+    }
+
+    /// A time from `min` to `max`.
+    pub(super) fn time_within(&self, min: Duration, max: Duration) -> Option<Duration> {
         let Some(text) = self.as_text() else {
             return self.expected(
                 "a time",
@@ -270,8 +302,8 @@ impl<'a> Value<'a> {
             self.wrong(format!("{} is no time", quote(text)), r#"write it as "100ms", "30s", "2m" or "1h""#);
             return None;
         };
-        if time < min || time > TIME_MAX {
-            let range = format!("from {} to {}", units::time_text(min), units::time_text(TIME_MAX));
+        if time < min || time > max {
+            let range = format!("from {} to {}", units::time_text(min), units::time_text(max));
             self.wrong(format!("{} is out of range", quote(text)), range);
             return None;
         }
@@ -359,6 +391,13 @@ impl<'a> Value<'a> {
             (key.get_ref().as_ref(), Value { report: self.report, place, value: value.get_ref() })
         });
         pairs.collect()
+    }
+
+    /// A value of this table, without a complaint if it is none or has no such key.
+    pub(super) fn get(&self, key: &str) -> Option<Value<'a>> {
+        let (found, value) = self.value.as_table()?.get_key_value(key)?;
+        let place = self.place.key(key, self.report.line(found.span().start));
+        Some(Value { report: self.report, place, value: value.get_ref() })
     }
 
     /// Whether this is an empty array or table.

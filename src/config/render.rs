@@ -6,11 +6,11 @@
 
 pub(super) mod edge;
 pub(super) mod guard;
+mod reliability;
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use super::guard::Guard;
 use super::{Access, Config, Driver, Endpoint, Health, Kind, Level, Model, Secret, Server, Strategy, units};
 
 /// Words of `server.driver`.
@@ -33,19 +33,15 @@ pub fn effective(config: &Config) -> String {
     let mut page = Page::default();
     write_server(&mut page, &config.server);
     config.endpoints.iter().for_each(|endpoint| write_endpoint(&mut page, endpoint));
-    config.models.iter().for_each(|model| write_model(&mut page, model, &config.endpoints, &config.guard));
+    config.models.iter().for_each(|model| write_model(&mut page, model, config));
     page.header("[balance]");
     page.word("strategy", &STRATEGIES, config.balance.strategy);
     write_health(&mut page, &config.health);
-    page.header("[timeouts]");
-    page.time("connect", config.timeouts.connect);
-    page.time("first_byte", config.timeouts.first_byte);
-    page.time("idle", config.timeouts.idle);
-    page.time("total", config.timeouts.total);
-    page.header("[retry]");
-    page.plain("attempts", config.retry.attempts);
-    page.plain("on_timeout", config.retry.on_timeout);
-    page.time("backoff", config.retry.backoff);
+    reliability::write_timeouts(&mut page, &config.timeouts);
+    reliability::write_retry(&mut page, &config.retry);
+    reliability::write_fallbacks(&mut page, &config.fallbacks);
+    reliability::write_breaker(&mut page, &config.breaker);
+    reliability::write_queue(&mut page, &config.queue);
     guard::write(&mut page, &config.guard);
     edge::write_limits(&mut page, &config.limits);
     config.keys.iter().for_each(|key| edge::write_key(&mut page, key, &config.guard));
@@ -94,6 +90,9 @@ fn write_server(page: &mut Page, server: &Server) {
     page.text("gzip_bytes_min", server.gzip_bytes_min);
     page.plain("messages_max", server.messages_max);
     page.text("admin_token", masked(server.admin_token.as_ref()));
+    let handover = server.handover_socket.as_ref().map(|path| path.display().to_string());
+    page.text("handover_socket", handover.unwrap_or_default());
+    page.plain("watch", server.watch);
     if !server.headers.is_empty() {
         page.header("[server.headers]");
         server.headers.iter().for_each(|(name, value)| page.text(&quoted(name), value));
@@ -118,7 +117,8 @@ fn write_endpoint(page: &mut Page, endpoint: &Endpoint) {
     page.plain("slots", endpoint.slots);
 }
 
-fn write_model(page: &mut Page, model: &Model, endpoints: &[Endpoint], guard: &Guard) {
+fn write_model(page: &mut Page, model: &Model, config: &Config) {
+    let (endpoints, guard) = (&config.endpoints, &config.guard);
     page.header("[[models]]");
     page.text("name", &model.name);
     page.text("upstream_model", &model.upstream_model);
@@ -142,6 +142,7 @@ fn write_model(page: &mut Page, model: &Model, endpoints: &[Endpoint], guard: &G
     }
     let (input, output) = (model.price.input_per_1k, model.price.output_per_1k);
     page.plain("price", format_args!("{{ input_per_1k = {input:?}, output_per_1k = {output:?} }}"));
+    reliability::write_model(page, model, &config.timeouts);
 }
 
 fn write_health(page: &mut Page, health: &Health) {

@@ -4,8 +4,10 @@
 //! without one only this machine may change anything. No key of a caller opens anything here. Bound: [`CONNECTIONS_MAX`] connections, each with a
 //! deadline, bodies of at most [`BODY_MAX`] bytes.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
@@ -14,23 +16,21 @@ use super::{Control, status};
 use crate::config::Level;
 use crate::limit::key;
 use crate::net::client::{self, Line};
-use crate::net::listener::{Listener, Role};
-use crate::net::task;
+use crate::net::listener::Listener;
+use crate::net::{clock, task};
 use crate::shard::reply::{length, number, reason};
 use crate::telemetry::prometheus;
 use crate::wire::http1::request::{HeadScan, Name};
 use crate::wire::http1::{Framing, Limits, Method, Request};
+use crate::world::errand::Errand;
 
 const CONNECTIONS_MAX: u64 = 256;
 const BODY_MAX: u64 = 64 * 1024;
 /// Time for a request, and for its answer to be taken.
 const PATIENCE_US: u64 = 30_000_000;
 
-/// Serves the admin address for as long as the process lives.
-pub async fn serve(control: Rc<Control>, socket: TcpListener) {
-    let Ok(listener) = Listener::new(socket, Role::Plain) else {
-        return control.world.log.write(Level::Error, format_args!("the admin listener does not work"));
-    };
+/// Serves the admin address until its listener is closed.
+pub async fn serve(control: Rc<Control>, listener: Rc<Listener>) {
     while let Some((stream, peer)) = listener.accept(|| ()).await {
         if control.tasks.live.get() > CONNECTIONS_MAX {
             continue;
@@ -73,7 +73,7 @@ async fn connection(control: &Control, mut client: Line) {
                 let path = request.path.text(&buffer).to_owned();
                 let reply = match refusal(control, &buffer, &request, &path, peer) {
                     Some(refusal) => refusal,
-                    None => answer(control, request.method, &path, peer),
+                    None => answer(control, &client, request.method, &path, peer).await,
                 };
                 (reply, request.keep_alive && request.http11, request.method == Method::Head)
             }
@@ -151,7 +151,8 @@ fn refusal(
     if !reads && request.field(buffer, Name::Origin).is_some() {
         return Some(Reply::error(403, "Pages of a browser may not change anything here."));
     }
-    let Some(token) = &control.world.config.server.admin_token else {
+    let world = control.world();
+    let Some(token) = &world.config.server.admin_token else {
         let near = reads || peer.ip().to_canonical().is_loopback();
         let text = "Without server.admin_token only this machine may change anything.";
         return (!near).then(|| Reply::error(403, text));
@@ -164,8 +165,8 @@ fn refusal(
     (!opens).then(|| Reply::error(401, "Send server.admin_token as 'Authorization: Bearer TOKEN'."))
 }
 
-fn answer(control: &Control, method: Method, path: &str, peer: SocketAddr) -> Reply {
-    let world = &control.world;
+async fn answer(control: &Control, client: &Line, method: Method, path: &str, peer: SocketAddr) -> Reply {
+    let world = &control.world();
     let reads = matches!(method, Method::Get | Method::Head);
     let posts = method == Method::Post;
     match path {
@@ -179,23 +180,27 @@ fn answer(control: &Control, method: Method, path: &str, peer: SocketAddr) -> Re
         }
         "/drain" if posts => {
             world.log.write(Level::Info, format_args!("drain asked for by {peer}"));
-            world.draining.store(true, Ordering::Release);
+            world.drain_asked.store(true, Ordering::Release);
             Reply::json(202, &json!({"draining": true}))
         }
-        "/reload" if posts => match world.reload_certificates() {
-            Ok(()) => {
-                world.log.write(Level::Info, format_args!("certificates read again, asked for by {peer}"));
-                Reply::json(200, &json!({"reloaded": ["server.tls"]}))
-            }
-            Err(why) => {
-                world.log.write(Level::Error, format_args!("reload refused: {why}"));
-                Reply::error(400, &why)
-            }
-        },
+        "/reload" if posts => reload(control, client).await,
         "/metrics" | "/metrics/" | "/status" | "/drain" | "/reload" | "/health" => {
             Reply::error(405, "Method Not Allowed")
         }
         _ => switch(control, path, posts, peer),
+    }
+}
+
+/// Has the configuration read again; the main thread does it.
+async fn reload(control: &Control, client: &Line) -> Reply {
+    let errand = Arc::new(Errand::default());
+    control.world().errands.push(Arc::clone(&errand));
+    match clock::before(client.timer(), pin!(errand.outcome())).await {
+        Some(Ok(changes)) => {
+            Reply::json(200, &json!({"generation": control.world().number, "changes": changes}))
+        }
+        Some(Err(why)) => Reply::error(400, &why),
+        None => Reply::error(503, "The configuration was not read in time; the log says what becomes of it."),
     }
 }
 
@@ -209,10 +214,11 @@ fn switch(control: &Control, path: &str, posts: bool, peer: SocketAddr) -> Reply
         return Reply::error(405, "Method Not Allowed");
     }
     let name = crate::route::percent_decoded(name);
-    let Some(endpoint) = control.world.registry.iter().find(|endpoint| endpoint.config.name == name) else {
+    let world = control.world();
+    let Some(endpoint) = world.endpoint(&name) else {
         return Reply::error(404, &format!("There is no endpoint '{name}'."));
     };
     endpoint.set_disabled(verb == "disable");
-    control.world.log.write(Level::Info, format_args!("endpoint {name} {verb}d by {peer}"));
+    world.log.write(Level::Info, format_args!("endpoint {name} {verb}d by {peer}"));
     Reply::json(200, &json!({"endpoint": name, "disabled": endpoint.disabled()}))
 }

@@ -1,32 +1,49 @@
 //! Names of endpoints to addresses: the system's resolver, on a thread of its own because it blocks.
 
+use std::collections::HashMap;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Level;
+use crate::net::clock;
 use crate::registry::EndpointState;
-use crate::world::World;
+use crate::world::{Current, World};
 
 /// How long an address is used before it is looked up again.
 const REFRESH: Duration = Duration::from_secs(30);
-/// How soon a name that did not resolve is tried again.
+/// How soon a name that did not resolve, or is new, is tried.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Resolves the endpoints whose host is a name, for as long as the process lives. No thread if there is none.
-pub fn start(world: &Arc<World>) {
-    let named: Vec<_> = world.registry.iter().filter(|endpoint| is_name(endpoint)).cloned().collect();
-    if named.is_empty() {
-        return;
-    }
-    let log = Arc::clone(world);
+/// Whether an endpoint of `world` has a name that must be resolved.
+pub fn is_needed(world: &World) -> bool {
+    world.registry.iter().any(|endpoint| is_name(endpoint))
+}
+
+/// Resolves the endpoints whose host is a name, for as long as the process lives.
+pub fn start(current: &Arc<Current>) {
+    let here = Arc::clone(current);
     let spawned = std::thread::Builder::new().name("dns".to_owned()).spawn(move || {
+        // When each name was resolved last, by endpoint.
+        let mut resolved: HashMap<String, u64> = HashMap::new();
         loop {
-            let failed = named.iter().filter(|endpoint| !resolve(endpoint, &log)).count();
-            std::thread::park_timeout(if failed > 0 { AGAIN } else { REFRESH });
+            let world = here.world();
+            resolved.retain(|name, _| world.endpoint(name).is_some());
+            for endpoint in world.registry.iter().filter(|endpoint| is_name(endpoint)) {
+                let name = &endpoint.config.name;
+                let age_ns = resolved.get(name).map(|at_ns| clock::now_ns().saturating_sub(*at_ns));
+                let fresh = age_ns.is_some_and(|age_ns| u128::from(age_ns) < REFRESH.as_nanos());
+                // A host that was changed has no address yet.
+                if (!fresh || endpoint.address(0).is_none()) && resolve(endpoint, &world) {
+                    resolved.insert(name.clone(), clock::now_ns());
+                }
+            }
+            drop(world);
+            std::thread::park_timeout(AGAIN);
         }
     });
     if let Err(error) = spawned {
+        let world = current.world();
         world.log.write(Level::Error, format_args!("no thread for name resolution: {error}"));
     }
 }

@@ -18,10 +18,11 @@ use std::time::Duration;
 use crate::config::{Driver, Level};
 use crate::net::buffer::Buffers;
 use crate::net::clock::{self, Clock, Timers};
+use crate::net::listener::{Listener, Rest, Role};
 use crate::net::runtime::Runtime;
 use crate::net::task::{self, TaskCounts};
 use crate::telemetry::log::Sink;
-use crate::world::World;
+use crate::world::{Current, World};
 
 /// Operations in flight at once on the control core's ring.
 const ENTRIES: u32 = 256;
@@ -30,8 +31,8 @@ const LOG_TICK: Duration = Duration::from_millis(20);
 
 /// State of the control core's own thread.
 pub struct Control {
-    /// What all share.
-    pub world: Arc<World>,
+    /// Where the newest world is found.
+    pub current: Arc<Current>,
     /// Its time.
     pub clock: Clock,
     /// Its deadlines.
@@ -40,6 +41,15 @@ pub struct Control {
     pub buffers: Rc<Buffers>,
     /// Its tasks.
     pub tasks: Rc<TaskCounts>,
+    watched: probe::Watched,
+}
+
+impl Control {
+    /// The newest world.
+    #[must_use]
+    pub fn world(&self) -> Arc<World> {
+        self.current.world()
+    }
 }
 
 /// Runs the control core until `stop` is set; writes what is left of the log then. `told` hears once that it runs.
@@ -47,37 +57,62 @@ pub struct Control {
 /// # Errors
 /// No runtime, or the access log cannot be opened.
 pub fn run(
-    world: Arc<World>,
+    current: Arc<Current>,
     admin: TcpListener,
     stop: &AtomicBool,
     told: &SyncSender<std::io::Result<()>>,
 ) -> std::io::Result<()> {
+    let world = current.world();
     let mut sink = Sink::open(&world.config.log.access)?;
     let driver = if world.config.server.driver == Driver::Epoll { Driver::Epoll } else { Driver::Auto };
     let mut runtime = Runtime::build(driver, ENTRIES)?;
     let control = Rc::new(Control {
-        world,
+        current,
         clock: Clock::start(),
         timers: Rc::default(),
         buffers: Rc::default(),
         tasks: Rc::default(),
+        watched: probe::Watched::default(),
     });
+    let process = Arc::clone(&world.process);
+    drop(world);
     runtime.block_on(async {
-        dns::start(&control.world);
-        probe::start(&control);
-        task::spawn(&control.tasks, admin::serve(Rc::clone(&control), admin));
+        let (mut known, mut resolves) = (0, false);
+        follow(&control, &mut known, &mut resolves);
+        let listener = match Listener::new(admin, Role::Plain) {
+            Ok(listener) => Rc::new(listener),
+            Err(error) => return Err(error),
+        };
+        task::spawn(&control.tasks, admin::serve(Rc::clone(&control), Rc::clone(&listener)));
         let _ = told.send(Ok(()));
         while !stop.load(Ordering::Acquire) {
             clock::sleep(LOG_TICK).await;
             control.timers.tick(control.clock.now_us());
-            if !sink.drain(&control.world.log) {
-                control
-                    .world
-                    .log
-                    .write(Level::Error, format_args!("the access log cannot be written; lines are lost"));
+            follow(&control, &mut known, &mut resolves);
+            if process.handed_over.load(Ordering::Relaxed) {
+                listener.close(Rest::Left); // the successor answers there
+            }
+            if !sink.drain(&process.log) {
+                let text = format_args!("the access log cannot be written; lines are lost");
+                process.log.write(Level::Error, text);
             }
         }
-        sink.drain(&control.world.log);
-    });
-    Ok(())
+        sink.drain(&process.log);
+        Ok(())
+    })
+}
+
+/// Begins to probe and resolve what a new world has.
+fn follow(control: &Rc<Control>, known: &mut u64, resolves: &mut bool) {
+    let generation = control.current.generation();
+    if *known == generation {
+        return;
+    }
+    *known = generation;
+    let world = control.world();
+    probe::start(control, &world);
+    if !*resolves && dns::is_needed(&world) {
+        *resolves = true;
+        dns::start(&control.current);
+    }
 }

@@ -2,8 +2,11 @@
 
 use std::time::SystemTime;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::breaker::{Breaker, State};
+use crate::catalog::Candidate;
+use crate::net::clock;
 use crate::world::World;
 
 /// The whole status. Holds no secret: only names, counts and states.
@@ -27,6 +30,7 @@ pub fn status(world: &World) -> Value {
                 "disabled": endpoint.disabled(),
                 "in_flight": endpoint.in_flight(),
                 "slots": endpoint.config.slots,
+                "breaker": breaker(endpoint.breaker()),
                 "models": endpoint.facts().map(|facts| facts.models.clone()),
                 "last_error": endpoint.last_error().map(|error| error.to_string()),
             })
@@ -51,22 +55,41 @@ pub fn status(world: &World) -> Value {
         .listed
         .iter()
         .map(|model| {
-            let names =
-                model.candidates.iter().map(|candidate| &world.registry[candidate.endpoint].config.name);
-            json!({"name": model.name, "endpoints": names.collect::<Vec<_>>()})
+            let name = |candidate: &Candidate| world.registry[candidate.endpoint].config.name.clone();
+            let names: Vec<_> = model.candidates.iter().map(name).collect();
+            let open = model.candidates.iter().filter(|candidate| !candidate.breaker.is_closed());
+            let resting: Map<_, _> =
+                open.map(|candidate| (name(candidate), breaker(&candidate.breaker))).collect();
+            json!({"name": model.name, "endpoints": names, "breakers": resting})
         })
         .collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_s": SystemTime::now().duration_since(world.started).unwrap_or_default().as_secs(),
         "draining": world.is_draining(),
-        "generation": generation,
-        "listen": world.listening,
-        "exchanges": world.exchanges(),
+        "generation": world.number,
+        "catalog_generation": generation,
+        "listen": world.bound.listening,
+        "exchanges": world.running.taken(),
+        "waiting": world.hall.waiting(),
         "buffered_bytes": world.buffered(),
         "log_lines_dropped": world.log.dropped(),
         "endpoints": endpoints,
         "shards": shards,
         "models": models,
     })
+}
+
+/// A breaker as people read it; the time of its next trial in milliseconds from now.
+fn breaker(breaker: &Breaker) -> Value {
+    let now_ms = clock::now_ms();
+    match breaker.state(now_ms) {
+        State::Closed => json!({"state": "closed"}),
+        State::HalfOpen { reason } => json!({"state": "half_open", "reason": reason.name()}),
+        State::Open { until_ms, reason } => json!({
+            "state": "open",
+            "reason": reason.name(),
+            "retry_in_ms": until_ms.saturating_sub(now_ms),
+        }),
+    }
 }

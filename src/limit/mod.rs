@@ -20,7 +20,7 @@ use bucket::{Use, Verdict, Zone};
 use concurrency::{Concurrency, Permit};
 use table::Clients;
 
-use crate::config::edge::{Limits, ZoneKey};
+use crate::config::edge::{self, Limits, ZoneKey};
 
 /// What one request is told apart by.
 pub struct Asker<'a> {
@@ -74,7 +74,7 @@ pub enum Rate {
 
 /// All zones, and where they apply.
 pub struct Limiter {
-    zones: Vec<(Zone, ZoneKey)>,
+    zones: Vec<(Arc<Zone>, ZoneKey)>,
     /// The longest path first.
     locations: Vec<Location>,
     concurrent: u32,
@@ -83,38 +83,65 @@ pub struct Limiter {
     ipv6_prefix: u8,
 }
 
+/// The paths under limits, the longest first.
+fn locations(limits: &Limits) -> Vec<Location> {
+    let mut locations: Vec<Location> = Vec::new();
+    for (at, zone) in limits.zones.iter().enumerate() {
+        for route in &zone.routes {
+            let known = locations.iter().position(|location| location.path == route.path);
+            let place = known.unwrap_or_else(|| {
+                let (path, shares) = (route.path.clone(), Vec::new());
+                locations.push(Location { path, shares, concurrent: limits.concurrent_per_client });
+                locations.len() - 1
+            });
+            let Some(location) = locations.get_mut(place) else { continue };
+            location.shares.push(Share { zone: at, burst: route.burst, delay: route.delay });
+            if let Some(own) = route.concurrent_per_client {
+                location.concurrent = own;
+            }
+        }
+    }
+    locations.sort_by_key(|location| std::cmp::Reverse(location.path.len()));
+    locations
+}
+
 impl Limiter {
     /// With nothing counted yet.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        let mut locations: Vec<Location> = Vec::new();
-        for (at, zone) in limits.zones.iter().enumerate() {
-            for route in &zone.routes {
-                let known = locations.iter().position(|location| location.path == route.path);
-                let place = known.unwrap_or_else(|| {
-                    let (path, shares) = (route.path.clone(), Vec::new());
-                    locations.push(Location { path, shares, concurrent: limits.concurrent_per_client });
-                    locations.len() - 1
-                });
-                let Some(location) = locations.get_mut(place) else { continue };
-                location.shares.push(Share { zone: at, burst: route.burst, delay: route.delay });
-                if let Some(own) = route.concurrent_per_client {
-                    location.concurrent = own;
-                }
-            }
-        }
-        locations.sort_by_key(|location| std::cmp::Reverse(location.path.len()));
+        Self::with(limits, None)
+    }
+
+    /// For other limits. A zone that keeps its name, key and rate keeps its clients, and so do the counts; `known` is what
+    /// this limiter was made of.
+    #[must_use]
+    pub fn renewed(&self, limits: &Limits, known: &Limits) -> Self {
+        Self::with(limits, Some((self, known)))
+    }
+
+    fn with(limits: &Limits, old: Option<(&Self, &Limits)>) -> Self {
+        let old = old.filter(|(_, known)| known.entries_max == limits.entries_max);
+        let locations = locations(limits);
+        let zone = |zone: &edge::Zone| {
+            let same = |known: &edge::Zone| {
+                (&known.name, &known.key, known.rate) == (&zone.name, &zone.key, zone.rate)
+            };
+            let kept = old.and_then(|(old, known)| {
+                let at = known.zones.iter().position(same)?;
+                Some(Arc::clone(&old.zones.get(at)?.0))
+            });
+            (kept.unwrap_or_else(|| Arc::new(Zone::new(zone.rate, limits.entries_max))), zone.key.clone())
+        };
         let counts = limits.concurrent_per_client > 0 || locations.iter().any(|one| one.concurrent > 0);
         Self {
-            zones: limits
-                .zones
-                .iter()
-                .map(|zone| (Zone::new(zone.rate, limits.entries_max), zone.key.clone()))
-                .collect(),
+            zones: limits.zones.iter().map(zone).collect(),
             locations,
             concurrent: limits.concurrent_per_client,
-            concurrency: counts.then(|| Concurrency::new(limits.entries_max)),
-            clients: Clients::new(RandomState::new()),
+            concurrency: counts.then(|| {
+                let kept = old.and_then(|(old, _)| old.concurrency.as_ref().map(Arc::clone));
+                kept.unwrap_or_else(|| Concurrency::new(limits.entries_max))
+            }),
+            clients: old.map_or_else(|| Clients::new(RandomState::new()), |(old, _)| old.clients.clone()),
             ipv6_prefix: limits.ipv6_prefix,
         }
     }

@@ -62,6 +62,12 @@ pub fn now_ns() -> u64 {
     u64::try_from(now().duration_since(*ORIGIN.get_or_init(now)).as_nanos()).unwrap_or(NEVER)
 }
 
+/// Milliseconds on the same clock.
+#[must_use]
+pub fn now_ms() -> u64 {
+    now_ns() / 1_000_000
+}
+
 /// Runs `op` unless `timer` fires first; the caller then drops `op`.
 pub async fn before<F: Future>(timer: &Timer, mut op: Pin<&mut F>) -> Option<F::Output> {
     poll_fn(|cx| match op.as_mut().poll(cx) {
@@ -77,11 +83,22 @@ pub async fn sleep(time: Duration) {
     monoio::time::sleep(time).await;
 }
 
+/// Whether anything depends on a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Idle {
+    /// An exchange does.
+    No,
+    /// Nothing does.
+    Yes,
+    /// Nothing does, and the peer can be told that no more is taken without losing what it has sent.
+    Told,
+}
+
 #[derive(Debug)]
 struct Slot {
     at_us: Cell<u64>,
     fired: Cell<bool>,
-    idle: Cell<bool>,
+    idle: Cell<Idle>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -100,7 +117,7 @@ impl Timers {
         let slot = Rc::new(Slot {
             at_us: Cell::new(NEVER),
             fired: Cell::new(false),
-            idle: Cell::new(false),
+            idle: Cell::new(Idle::No),
             waker: RefCell::default(),
         });
         let index = self.free.borrow_mut().pop();
@@ -119,9 +136,14 @@ impl Timers {
         self.fire(|slot| slot.at_us.get() <= now_us);
     }
 
-    /// Fires what was set by [`Timer::set_idle`], due or not: a drain begins.
+    /// Fires what was set by [`Timer::set_idle`], due or not: a drain has waited long enough.
     pub fn fire_idle(&self) {
-        self.fire(|slot| slot.idle.get() && slot.at_us.get() != NEVER);
+        self.fire(|slot| slot.idle.get() != Idle::No && slot.at_us.get() != NEVER);
+    }
+
+    /// Fires what was set by [`Timer::set_idle_told`], due or not: a drain begins.
+    pub fn fire_idle_told(&self) {
+        self.fire(|slot| slot.idle.get() == Idle::Told && slot.at_us.get() != NEVER);
     }
 
     fn fire(&self, due: impl Fn(&Slot) -> bool) {
@@ -147,7 +169,7 @@ impl Timer {
     /// Fires at `at_us` of the shard's clock; forgets an earlier deadline.
     pub fn set(&self, at_us: u64) {
         self.slot.fired.set(false);
-        self.slot.idle.set(false);
+        self.slot.idle.set(Idle::No);
         self.slot.at_us.set(at_us);
     }
 
@@ -161,7 +183,13 @@ impl Timer {
     /// As [`Timer::set`], for a wait that nothing depends on.
     pub fn set_idle(&self, at_us: u64) {
         self.set(at_us);
-        self.slot.idle.set(true);
+        self.slot.idle.set(Idle::Yes);
+    }
+
+    /// As [`Timer::set_idle`], where the peer can be told that no more is taken without losing what it has sent.
+    pub fn set_idle_told(&self, at_us: u64) {
+        self.set(at_us);
+        self.slot.idle.set(Idle::Told);
     }
 
     /// Fires no more.

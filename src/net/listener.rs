@@ -1,12 +1,14 @@
 //! Listening sockets and the accept loop.
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::time::Duration;
 
+use monoio::io::Canceller;
 use monoio::net::{TcpListener, TcpStream};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{clock, socket as calls};
 
@@ -46,10 +48,21 @@ pub enum Role {
     Redirect,
 }
 
+/// What becomes of connections that the kernel has taken and nobody has accepted when a listener is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// They are still accepted.
+    Accepted,
+    /// They are left to the others that accept from the same socket.
+    Left,
+}
+
 /// The accept side of one shard.
 pub struct Listener {
     inner: TcpListener,
-    role: Role,
+    role: Cell<Role>,
+    canceller: RefCell<Canceller>,
+    closed: Cell<Option<Rest>>,
 }
 
 impl Listener {
@@ -58,37 +71,64 @@ impl Listener {
     /// # Errors
     /// The driver refuses it.
     pub fn new(socket: StdListener, role: Role) -> io::Result<Self> {
-        TcpListener::from_std(socket).map(|inner| Self { inner, role })
+        let inner = TcpListener::from_std(socket)?;
+        Ok(Self {
+            inner,
+            role: Cell::new(role),
+            canceller: RefCell::new(Canceller::new()),
+            closed: Cell::new(None),
+        })
     }
 
     /// What its connections carry.
     #[must_use]
     pub fn role(&self) -> Role {
-        self.role
+        self.role.get()
     }
 
-    /// The next connection; `None` once [`Listener::close`] was called. Out of descriptors or memory it backs off (10 to 100 ms, `exhausted` is told each time)
+    /// Connections that come from now on carry something else.
+    pub fn set_role(&self, role: Role) {
+        self.role.set(role);
+    }
+
+    /// The next connection; `None` once [`Listener::close`] was called and nothing waits that is to be accepted still.
+    /// Out of descriptors or memory it backs off (10 to 100 ms, `exhausted` is told each time)
     /// rather than spin; it never gives up. Must not be dropped while pending: the accept loop runs to the end of
     /// the shard.
     pub async fn accept(&self, exhausted: impl Fn()) -> Option<(TcpStream, SocketAddr)> {
         let mut wait = Duration::from_millis(10);
         loop {
-            match self.inner.accept().await {
+            if let Some(rest) = self.closed.get() {
+                return if rest == Rest::Accepted { self.accept_now() } else { None };
+            }
+            let handle = self.canceller.borrow().handle();
+            match self.inner.cancelable_accept(handle).await {
                 Ok(accepted) => return Some(accepted),
+                Err(_) if self.closed.get().is_some() => {}
                 Err(error) if is_exhausted(&error) => {
                     exhausted();
                     clock::sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_millis(100));
                 }
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return None,
                 Err(_) => clock::sleep(Duration::from_millis(1)).await, // the peer left before we took it
             }
         }
     }
 
-    /// Refuses what comes from now on.
-    pub fn close(&self) {
-        super::socket::shutdown(self.inner.as_raw_fd());
+    /// What waits already; the socket does not block.
+    fn accept_now(&self) -> Option<(TcpStream, SocketAddr)> {
+        // SAFETY: the descriptor is open as long as `inner` is, and is not closed here.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.inner.as_raw_fd()) };
+        let (stream, peer) = SockRef::from(&socket).accept().ok()?;
+        Some((attach(stream.into()).ok()?, peer.as_socket()?))
+    }
+
+    /// Accepts nothing that comes from now on; the socket is closed here when [`Listener::accept`] has ended, and lives on
+    /// where others hold it.
+    pub fn close(&self, rest: Rest) {
+        self.closed.set(Some(rest));
+        let canceller = self.canceller.take();
+        self.canceller.replace(canceller.cancel());
     }
 }
 

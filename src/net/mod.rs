@@ -18,6 +18,7 @@ pub mod fetch;
 pub mod gate;
 pub mod h2;
 pub mod handoff;
+pub mod handover;
 pub mod link;
 pub mod listener;
 pub mod memory;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Upstream;
 
 /// The pool. Not shared: a shard has one per endpoint.
+#[derive(Default)]
 pub struct Pool {
     idle: Vec<(Upstream, u64)>,
     idle_max: usize,
@@ -16,11 +17,11 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// An empty pool.
-    #[must_use]
-    pub fn new(idle_max: usize, keep_alive: Duration) -> Self {
-        let keep_alive_us = u64::try_from(keep_alive.as_micros()).unwrap_or(u64::MAX);
-        Self { idle: Vec::new(), idle_max, keep_alive_us }
+    /// Keeps at most `idle_max` connections from now on, each for at most `keep_alive`.
+    pub fn limit(&mut self, idle_max: usize, keep_alive: Duration) {
+        self.idle.truncate(idle_max);
+        self.idle_max = idle_max;
+        self.keep_alive_us = u64::try_from(keep_alive.as_micros()).unwrap_or(u64::MAX);
     }
 
     /// The connection used last that is still good; the bad ones met on the way are closed.

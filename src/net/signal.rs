@@ -7,15 +7,19 @@ pub enum Signal {
     Drain,
     /// HUP: reload the configuration.
     Reload,
+    /// USR2: start the binary anew in this one's place.
+    Upgrade,
 }
 
-/// Keeps TERM, INT and HUP from ending the process; call before any thread starts. SIGPIPE is ignored.
+const HEARD: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR2];
+
+/// Keeps TERM, INT, HUP and USR2 from ending the process; call before any thread starts. SIGPIPE is ignored.
 pub fn block() {
     // SAFETY: the set is initialised by sigemptyset before use; the calls keep no pointer.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        for signal in HEARD {
             libc::sigaddset(&raw mut set, signal);
         }
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
@@ -30,7 +34,7 @@ pub fn wait(millis: u32) -> Option<Signal> {
     let got = unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        for signal in HEARD {
             libc::sigaddset(&raw mut set, signal);
         }
         let timeout = libc::timespec {
@@ -42,6 +46,7 @@ pub fn wait(millis: u32) -> Option<Signal> {
     match got {
         libc::SIGTERM | libc::SIGINT => Some(Signal::Drain),
         libc::SIGHUP => Some(Signal::Reload),
+        libc::SIGUSR2 => Some(Signal::Upgrade),
         _ => None,
     }
 }

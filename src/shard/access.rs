@@ -27,6 +27,7 @@ pub struct Record {
     usage: Usage,
     events: u64,
     attempts: u32,
+    fallbacks: u32,
     endpoint: Option<usize>,
     since_us: u64,
     request_end_us: u64,
@@ -72,6 +73,7 @@ impl Record {
             usage: Usage::default(),
             events: 0,
             attempts: 0,
+            fallbacks: 0,
             endpoint: None,
             since_us: incoming.since_us,
             request_end_us: incoming.since_us,
@@ -110,6 +112,12 @@ impl Record {
         }
     }
 
+    /// Another model is asked in its place.
+    pub fn falls_back(&mut self, deployment: &Arc<Deployment>) {
+        self.fallbacks += 1;
+        self.deployment = Some(Arc::clone(deployment));
+    }
+
     /// An attempt begins.
     pub fn attempt(&mut self, shard: &Shard, candidate: &Candidate) {
         self.attempts += 1;
@@ -122,9 +130,9 @@ impl Record {
     /// An attempt is over.
     pub fn attempt_ends(&self, shard: &Shard, success: bool) {
         let (Some(deployment), Some(endpoint)) = (&self.deployment, self.endpoint) else { return };
-        if let Some(attempts) = shard.metrics().model(deployment.slot).attempts.get(endpoint) {
-            if success { attempts.success.add(1) } else { attempts.failure.add(1) }
-        }
+        let slot = shard.world.registry.get(endpoint).map_or(0, |endpoint| endpoint.slot);
+        let attempts = shard.metrics().model(deployment.slot).attempts.of(slot);
+        if success { attempts.success.add(1) } else { attempts.failure.add(1) }
     }
 
     /// The request begins to go to an endpoint.
@@ -221,6 +229,12 @@ impl Record {
         reply::number(head, self.overhead_us());
         head.extend_from_slice(b"\r\nx-litellm-attempted-retries: ");
         reply::number(head, u64::from(self.attempts.saturating_sub(1)));
+        head.extend_from_slice(b"\r\nx-litellm-attempted-fallbacks: ");
+        reply::number(head, u64::from(self.fallbacks));
+        if let Some(deployment) = self.deployment.as_ref().filter(|_| self.fallbacks > 0) {
+            head.extend_from_slice(b"\r\nx-corelane-model: ");
+            head.extend_from_slice(deployment.name.as_bytes());
+        }
         head.extend_from_slice(b"\r\nx-litellm-call-id: ");
         head.extend_from_slice(request_id.as_bytes());
         head.extend_from_slice(b"\r\nx-litellm-response-cost: ");
@@ -308,6 +322,9 @@ impl Record {
             self.usage.input,
             self.usage.output,
         );
+        if let Some(deployment) = self.deployment.as_ref().filter(|_| self.fallbacks > 0) {
+            let _ = write!(out, r#","fallbacks":{},"served_by":{}"#, self.fallbacks, text(&deployment.name));
+        }
         if !line.caller.is_empty() {
             let _ = write!(out, r#","key":{}"#, text(&line.caller));
         }

@@ -113,9 +113,7 @@ fn rate(
         }
         Rate::Reject { zone, limit, retry_after_ms } => {
             lines(limit, 0, retry_after_ms, &mut manner.rates);
-            if let Some(counter) = shard.metrics().limiter.zones.get(zone) {
-                counter.add(1);
-            }
+            shard.metrics().limiter.zones.of(world.zones.get(zone).copied().unwrap_or(0)).add(1);
             let name = world.config.limits.zones.get(zone).map_or("", |zone| zone.name.as_str());
             let text = format!("Rate limit reached ({name}). Try again in {retry_after_ms} ms.");
             Err(Some(limited(shard, &text, retry_after_ms)))

@@ -2,20 +2,21 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::access::Record;
 use super::exchange::Exit;
 use super::head::Incoming;
-use super::limited::{Phase, Stopped, deadline_exceeded, timed_out};
+use super::limited::{Patience, Phase};
 use super::relay::{Answered, Content, broken_body, fed};
 use super::{Shard, reply};
 use crate::api::error::Retry;
 use crate::api::{Answer, Failure, FailureKind, Stream, Task, View};
 use crate::catalog::Candidate;
-use crate::net::{Client, Upstream};
+use crate::config::Timeouts;
+use crate::net::{Client, Upstream, clock, upstream};
 use crate::registry::EndpointState;
 use crate::wire::http1::Response;
 use crate::wire::http1::body::Reader;
@@ -44,8 +45,10 @@ pub struct Ask<'a> {
     pub view: &'a View,
     /// What is asked for.
     pub task: Task,
-    /// When the exchange must be over.
-    pub deadline_us: u64,
+    /// Limits of its phases.
+    pub timeouts: &'a Timeouts,
+    /// The name that answers carry for the model.
+    pub named: &'a str,
     /// Whom to ask, and for which model.
     pub candidate: &'a Candidate,
     /// The same endpoint's state.
@@ -64,27 +67,28 @@ impl Ask<'_> {
     /// Connects to the endpoint.
     ///
     /// # Errors
-    /// What kept it from connecting; the endpoint's health hears of it.
-    pub async fn connect(&self, client: &Client) -> Result<Upstream, Exit> {
+    /// What kept it from connecting.
+    pub async fn connect(&self, patience: &mut Patience<'_>) -> Result<Upstream, Exit> {
         let endpoint = self.endpoint;
         let turn = usize::try_from(self.shard.random() >> 33).unwrap_or(0);
         let failed = |why: &str| {
-            // Without probes nobody would take the mark off again.
-            if self.shard.world.config.health.enabled {
-                endpoint.observe(false, self.shard.world.thresholds());
-            }
             endpoint.set_last_error(Some(why.to_owned()));
             Failure::new(FailureKind::ConnectFailed, format!("{}: {why}", endpoint.config.name))
         };
         let Some(address) = endpoint.address(turn) else {
             return Err(Some(failed("the name has not been resolved")));
         };
-        let connector = self.shard.world.connectors.get(self.candidate.endpoint).and_then(Option::as_ref);
-        let result = self.limited(client, Phase::Connect, pin!(Upstream::connect(address, connector))).await;
+        let connecting = pin!(Upstream::connect(address, endpoint.connector.as_ref()));
+        let result = patience.phase(self.timeouts, Phase::Connect, connecting).await;
         match result {
             Ok(Ok(upstream)) => {
                 self.shard.metrics().upstream_connects.add(1);
+                endpoint.breaker().connected(clock::now_ms());
                 Ok(upstream)
+            }
+            Ok(Err(error)) if upstream::is_our_want(&error) => {
+                let text = "The gateway has no descriptor or port left for another connection.";
+                Err(Some(Failure::new(FailureKind::TooManyRequests, text).after(1)))
             }
             Ok(Err(error)) => Err(Some(failed(&describe(&error)))),
             Err(Some(failure)) if failure.kind == FailureKind::ConnectFailed => {
@@ -100,51 +104,51 @@ impl Ask<'_> {
     /// What was wrong with the answer, or with getting it.
     pub async fn exchange(
         &self,
-        client: &mut Client,
+        patience: &mut Patience<'_>,
         held: &mut Reservation,
         record: &mut Record,
         mut upstream: Upstream,
     ) -> Result<Answered, Exit> {
         record.sent(self.shard);
-        self.send(client, &mut upstream).await?;
+        self.send(patience, &mut upstream).await?;
         let mut buffer = self.shard.buffers.large();
-        let head = self.read_head(client, &mut upstream, &mut buffer).await?;
+        let head = self.read_head(patience, &mut upstream, &mut buffer).await?;
         let passed = passed_lines(&buffer, &head);
         let content_type = head.content_type.of_bytes(&buffer).to_vec();
         let mut answered =
             Answered::new(head.status, content_type, passed, Arc::clone(&self.candidate.headers));
         let raw = Raw { upstream, buffer, reader: Reader::new(head.framing), head };
         if raw.head.status >= 300 {
-            return Err(Some(self.error_answer(client, raw).await?));
+            return Err(Some(self.error_answer(patience, raw).await?));
         }
         answered.content = match streams(&answered.content_type) {
             Some(ndjson) => {
                 let model = json::quoted(self.answer_name());
                 let stream = Stream::new(self.task, ndjson, model, self.view.injects_usage());
-                self.first_event(client, raw, stream).await?
+                self.first_event(patience, raw, stream).await?
             }
-            None => self.whole(client, held, raw).await?,
+            None => self.whole(patience, held, raw).await?,
         };
         record.content(self.shard, &answered);
         Ok(answered)
     }
 
-    /// The name that answers carry: what the client asked for; on native paths without the prefix.
+    /// On native paths the name has no prefix.
     fn answer_name(&self) -> &str {
-        let asked = self.view.model.as_str();
+        let asked = self.named;
         match self.task.dialect() {
             crate::api::Dialect::Ollama => asked.strip_prefix("ollama/").unwrap_or(asked),
             _ => asked,
         }
     }
 
-    async fn send(&self, client: &Client, upstream: &mut Upstream) -> Result<(), Exit> {
+    async fn send(&self, patience: &mut Patience<'_>, upstream: &mut Upstream) -> Result<(), Exit> {
         let endpoint = self.endpoint;
         let original = self.incoming.buffer.get(self.body_at..).unwrap_or_default();
         let mut body = self.shard.buffers.large();
         self.view.splice(original, &self.candidate.upstream_model, endpoint.config.kind, &mut body);
         let mut head = self.shard.buffers.large();
-        self.write_head(client, body.len(), &mut head);
+        self.write_head(patience.client, body.len(), &mut head);
         if body.len() <= ONE_WRITE {
             head.extend_from_slice(&body);
             self.shard.buffers.give(body);
@@ -155,7 +159,8 @@ impl Ask<'_> {
             if part.is_empty() {
                 continue;
             }
-            let (result, part) = self.limited(client, Phase::Send, pin!(upstream.write(part))).await?;
+            let (result, part) =
+                patience.phase(self.timeouts, Phase::Send, pin!(upstream.write(part))).await?;
             self.shard.buffers.give(part);
             result.map_err(|error| Some(lost(reused, &error)))?;
         }
@@ -205,7 +210,7 @@ impl Ask<'_> {
 
     async fn read_head(
         &self,
-        client: &Client,
+        patience: &mut Patience<'_>,
         upstream: &mut Upstream,
         buffer: &mut Vec<u8>,
     ) -> Result<Response, Exit> {
@@ -222,7 +227,7 @@ impl Ask<'_> {
                     Err(error) => return Err(Some(broken(&format!("sent a malformed answer ({error:?})")))),
                 }
                 let reading = pin!(upstream.read(std::mem::take(buffer)));
-                let (result, back) = self.limited(client, Phase::FirstByte, reading).await?;
+                let (result, back) = patience.phase(self.timeouts, Phase::FirstByte, reading).await?;
                 *buffer = back;
                 match result {
                     Ok(n) if n > 0 => {}
@@ -238,13 +243,13 @@ impl Ask<'_> {
     }
 
     /// Reads an error answer, so that its words reach the client.
-    async fn error_answer(&self, client: &Client, raw: Raw) -> Result<Failure, Exit> {
+    async fn error_answer(&self, patience: &mut Patience<'_>, raw: Raw) -> Result<Failure, Exit> {
         let status = raw.head.status;
         let retry_after = raw.head.retry_after.text(&raw.buffer).parse().ok();
         if status < 400 {
             return Ok(broken("answered with a redirect, which is not followed"));
         }
-        let (buffer, start) = self.read_all(client, raw, ERROR_BYTES_MAX, None).await?;
+        let (buffer, start) = self.read_all(patience, raw, ERROR_BYTES_MAX, None).await?;
         let words = buffer.get(start..).unwrap_or_default();
         let failure = match &self.endpoint.config.api_key {
             Some(key) => Failure::of_upstream(status, &without(words, key.expose().as_bytes()), retry_after),
@@ -255,10 +260,15 @@ impl Ask<'_> {
     }
 
     /// Reads a whole answer and finds the endpoint's name for the model in it.
-    async fn whole(&self, client: &Client, held: &mut Reservation, raw: Raw) -> Result<Content, Exit> {
+    async fn whole(
+        &self,
+        patience: &mut Patience<'_>,
+        held: &mut Reservation,
+        raw: Raw,
+    ) -> Result<Content, Exit> {
         let bytes_max =
             usize::try_from(self.shard.world.config.server.answer_bytes_max.0).unwrap_or(usize::MAX);
-        let (buffer, start) = self.read_all(client, raw, bytes_max, Some(held)).await?;
+        let (buffer, start) = self.read_all(patience, raw, bytes_max, Some(held)).await?;
         let answer = Answer::read(buffer.get(start..).unwrap_or_default(), self.task);
         if self.task == Task::Other && answer.is_err() {
             return Ok(Content::Whole {
@@ -278,7 +288,7 @@ impl Ask<'_> {
     /// begins in it.
     async fn read_all(
         &self,
-        client: &Client,
+        patience: &mut Patience<'_>,
         raw: Raw,
         bytes_max: usize,
         mut held: Option<&mut Reservation>,
@@ -305,7 +315,7 @@ impl Ask<'_> {
                 }
             }
             let phase = if end == start { Phase::FirstByte } else { Phase::Idle };
-            let (result, back) = self.limited(client, phase, pin!(upstream.read(buffer))).await?;
+            let (result, back) = patience.phase(self.timeouts, phase, pin!(upstream.read(buffer))).await?;
             buffer = back;
             match result {
                 Ok(n) if n > 0 => {}
@@ -322,7 +332,12 @@ impl Ask<'_> {
     }
 
     /// Reads a stream until its first event has come through, so that an error before it can still be retried.
-    async fn first_event(&self, client: &Client, raw: Raw, mut stream: Stream) -> Result<Content, Exit> {
+    async fn first_event(
+        &self,
+        patience: &mut Patience<'_>,
+        raw: Raw,
+        mut stream: Stream,
+    ) -> Result<Content, Exit> {
         let Raw { mut upstream, mut buffer, mut reader, head } = raw;
         let mut out = self.shard.buffers.large();
         let mut from = head.head_bytes;
@@ -347,7 +362,8 @@ impl Ask<'_> {
             }
             buffer.clear();
             from = 0;
-            let (result, back) = self.limited(client, Phase::FirstByte, pin!(upstream.read(buffer))).await?;
+            let (result, back) =
+                patience.phase(self.timeouts, Phase::FirstByte, pin!(upstream.read(buffer))).await?;
             buffer = back;
             match result {
                 Ok(n) if n > 0 => {}
@@ -355,26 +371,6 @@ impl Ask<'_> {
                 Err(_) => reader.peer_failed().map_err(|error| Some(broken_body(error)))?,
             }
         }
-    }
-
-    /// Runs an operation within the limit of its phase and the exchange's deadline.
-    async fn limited<F: Future>(
-        &self,
-        client: &Client,
-        phase: Phase,
-        op: Pin<&mut F>,
-    ) -> Result<F::Output, Exit> {
-        let timeouts = &self.shard.world.config.timeouts;
-        let limit = match phase {
-            Phase::Connect => timeouts.connect,
-            Phase::Send | Phase::FirstByte => timeouts.first_byte,
-            Phase::Idle => timeouts.idle,
-        };
-        self.shard.limited(client, limit, self.deadline_us, op).await.map_err(|stopped| match stopped {
-            Stopped::Gone => None,
-            Stopped::Total => Some(deadline_exceeded()),
-            Stopped::Limit => Some(timed_out(phase, limit)),
-        })
     }
 }
 
@@ -416,7 +412,8 @@ fn broken(what: &str) -> Failure {
 
 /// The connection failed before an answer began.
 fn lost(reused: bool, error: &io::Error) -> Failure {
-    let failure = broken(&format!("closed the connection before it answered ({})", describe(error)));
+    let text = format!("The endpoint closed the connection before it answered ({}).", describe(error));
+    let failure = Failure::new(FailureKind::UpstreamDied, text);
     Failure { retry: if reused { Retry::FreshConnection } else { Retry::OtherEndpoint }, ..failure }
 }
 

@@ -1,137 +1,158 @@
 //! Attempts: picking an endpoint, asking it, and going to another one until there is content to pass on.
 //!
 //! A retry is possible until the first content byte goes to the client, so [`super::ask`] reads a whole answer to
-//! its end and a stream to its first event. An endpoint is not tried twice while another is left; a failed connect
-//! never is. A kept-alive connection that dies before its first byte costs no attempt: it was closed while we wrote.
+//! its end and a stream to its first event. What follows a failure is [`crate::retry`]'s to say, who is picked
+//! [`crate::catalog::pick`]'s. A kept-alive connection that dies before its first byte costs no attempt: it was closed while we
+//! wrote.
 
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Shard;
 use super::access::Record;
 use super::ask::Ask;
 use super::exchange::Exit;
-use super::head::{Incoming, micros};
+use super::head::Incoming;
+use super::limited::{Patience, Stopped, deadline_exceeded};
+use super::line::{self, Unserved};
 use super::relay::Answered;
 use crate::api::error::Retry;
 use crate::api::{Failure, FailureKind, Task, View};
 use crate::catalog::Deployment;
-use crate::net::{Client, Stop};
-use crate::registry::InFlight;
-use crate::world::Reservation;
+use crate::catalog::pick::{Look, Pick, Picked};
+use crate::net::clock;
+use crate::retry::{Next, Plan};
+use crate::world::{Reservation, Who};
 
-/// One request on its way to some endpoint.
+/// One request on its way to some endpoint of a deployment.
 pub struct Attempts<'a> {
-    shard: &'a Rc<Shard>,
-    deployment: &'a Arc<Deployment>,
-    incoming: &'a Incoming,
-    body_at: usize,
-    view: &'a View,
-    task: Task,
-    deadline_us: u64,
-    tried: Vec<usize>,
+    /// Where it runs.
+    pub shard: &'a Rc<Shard>,
+    /// Whom it may ask.
+    pub deployment: &'a Arc<Deployment>,
+    /// The client's request.
+    pub incoming: &'a Incoming,
+    /// Where its body begins.
+    pub body_at: usize,
+    /// What was read of the body.
+    pub view: &'a View,
+    /// What is asked for.
+    pub task: Task,
+    /// The name that answers carry for the model.
+    pub named: &'a str,
+    /// Whose requests it counts with while it waits.
+    pub who: Who<'a>,
 }
 
-impl<'a> Attempts<'a> {
-    /// None made yet.
-    #[must_use]
-    pub fn new(
-        shard: &'a Rc<Shard>,
-        deployment: &'a Arc<Deployment>,
-        incoming: &'a Incoming,
-        body_at: usize,
-        view: &'a View,
-        task: Task,
-        deadline_us: u64,
-    ) -> Self {
-        Self { shard, deployment, incoming, body_at, view, task, deadline_us, tried: Vec::new() }
-    }
+/// Why there is nobody to ask.
+enum Nobody {
+    /// No endpoint is left.
+    None,
+    /// None could be reached a moment ago.
+    Resting,
+}
 
+impl Attempts<'_> {
     /// Tries until an endpoint has content for the client.
     ///
     /// # Errors
     /// The last failure, or the one that says that nothing is healthy.
     pub async fn first_content(
-        &mut self,
-        client: &mut Client,
+        &self,
+        patience: &mut Patience<'_>,
         held: &mut Reservation,
         record: &mut Record,
     ) -> Result<Answered, Exit> {
-        let retry = &self.shard.world.config.retry;
-        let mut last: Option<Failure> = None;
-        let mut unreachable = true;
-        for made in 0..retry.attempts {
-            let Some((at, in_flight)) = self.pick() else { break };
-            record.attempt(self.shard, &self.deployment.candidates[at]);
-            let failure = match self.one(client, held, record, at, in_flight).await {
+        let shard = self.shard;
+        let mut plan = Plan::new(&shard.world.config.retry);
+        shard.retries.deposit(clock::now_ms());
+        loop {
+            let Picked { at, place, trial } = match self.pick(&plan, patience).await? {
+                Ok(picked) => picked,
+                Err(nobody) => return Err(Some(self.verdict(plan, &nobody))),
+            };
+            let candidate = &self.deployment.candidates[at];
+            record.attempt(shard, candidate);
+            let result = self.one(patience, held, record, at, &mut plan).await;
+            let failure = match result {
                 Ok(answered) => {
-                    record.attempt_ends(self.shard, true);
-                    return Ok(answered);
+                    record.attempt_ends(shard, true);
+                    shard.served_well(candidate);
+                    trial.into_iter().for_each(|trial| trial.judged());
+                    return Ok(answered.with(place, candidate.endpoint));
                 }
                 Err(None) => return Err(None),
                 Err(Some(failure)) => failure,
             };
-            record.attempt_ends(self.shard, false);
-            unreachable &= failure.kind == FailureKind::ConnectFailed;
-            let again = failure.retry == Retry::OtherEndpoint
-                && (retry.on_timeout || failure.kind != FailureKind::UpstreamTimeout);
-            let repeats =
-                failure.status >= 500 && !unreachable && failure.kind != FailureKind::UpstreamTimeout;
-            last = Some(failure);
-            if !again {
-                break;
+            drop(place);
+            record.attempt_ends(shard, false);
+            if shard.served_badly(candidate, &failure) {
+                trial.into_iter().for_each(|trial| trial.judged());
             }
-            self.tried.push(at);
-            if made + 1 < retry.attempts && self.is_exhausted() && repeats {
-                self.back_off(client, made).await?;
-                self.tried.clear();
-            }
-        }
-        Err(Some(self.verdict(last, unreachable)))
-    }
-
-    /// Picks and enters; an endpoint whose last slot went to another shard meanwhile is not picked again.
-    fn pick(&self) -> Option<(usize, InFlight)> {
-        let registry = &self.shard.world.registry;
-        let mut tried = self.tried.clone();
-        loop {
-            let at = self.deployment.pick(registry, self.task, &tried, self.shard.random())?;
-            match registry[self.deployment.candidates[at].endpoint].enter() {
-                Some(in_flight) => return Some((at, in_flight)),
-                None => tried.push(at),
+            let is_left = |tried: &[usize]| self.deployment.any_left(&shard.world.registry, self.task, tried);
+            let may_retry = || {
+                let may = shard.retries.withdraw(clock::now_ms());
+                shard.metrics().retries_refused.add(u64::from(!may));
+                may
+            };
+            match plan.failed(at, failure, is_left, may_retry) {
+                Next::Another => {}
+                Next::After(wait_ms) => self.back_off(patience, wait_ms).await?,
+                Next::Over => return Err(Some(self.verdict(plan, &Nobody::None))),
             }
         }
     }
 
-    fn is_exhausted(&self) -> bool {
-        !self.deployment.any_left(&self.shard.world.registry, self.task, &self.tried)
+    /// Picks, and waits in line where all places are taken.
+    async fn pick(&self, plan: &Plan, patience: &mut Patience<'_>) -> Result<Result<Picked, Nobody>, Exit> {
+        let look = |called| Look {
+            registry: &self.shard.world.registry,
+            task: self.task,
+            tried: plan.tried(),
+            random: self.shard.random(),
+            now_ms: clock::now_ms(),
+            called,
+        };
+        let of = |pick| match pick {
+            Pick::Taken(picked) => Some(Ok(picked)),
+            Pick::Full => None,
+            Pick::Resting => Some(Err(Nobody::Resting)),
+            Pick::None => Some(Err(Nobody::None)),
+        };
+        if let Some(found) = of(self.deployment.pick(look(false))) {
+            return Ok(found);
+        }
+        let wants = self.deployment.wanted(&self.shard.world.registry, self.task, plan.tried());
+        let go = || of(self.deployment.pick(look(true)));
+        let waiting = Box::pin(line::wait(patience, self.who, wants, go));
+        waiting.await.map_err(|unserved| {
+            let text = format!("All slots of the endpoints of {} are taken", self.deployment.name);
+            refused(unserved, FailureKind::SlotsTaken, &text)
+        })
     }
 
-    async fn back_off(&self, client: &Client, made: u32) -> Result<(), Exit> {
-        let wait = self.shard.world.config.retry.backoff.saturating_mul(1 << made.min(6));
-        client.timer().set((self.shard.clock.now_us() + micros(wait)).min(self.deadline_us));
-        match client.race(pin!(std::future::pending::<()>())).await {
-            Err(Stop::ClientGone) => Err(None),
+    async fn back_off(&self, patience: &mut Patience<'_>, wait_ms: u64) -> Result<(), Exit> {
+        let never = pin!(std::future::pending::<()>());
+        match patience.limited(Duration::from_millis(wait_ms), never).await {
+            Err(Stopped::Gone) => Err(None),
+            Err(Stopped::Total) => Err(Some(deadline_exceeded())),
             _ => Ok(()),
         }
     }
 
     /// The failure to tell when no attempt is left.
-    fn verdict(&self, last: Option<Failure>, unreachable: bool) -> Failure {
-        let registry = &self.shard.world.registry;
-        let retry_after =
-            u32::try_from(self.shard.world.config.health.interval.as_secs()).unwrap_or(5).clamp(1, 5);
-        match last {
-            Some(failure) if !unreachable || !self.is_exhausted() => failure,
-            None if self.deployment.all_full(registry, self.task) => {
-                let text = format!("All slots of the endpoints of {} are taken.", self.deployment.name);
-                Failure::new(FailureKind::SlotsTaken, text).after(1)
+    fn verdict(&self, plan: Plan, nobody: &Nobody) -> Failure {
+        let is_left = self.deployment.any_left(&self.shard.world.registry, self.task, plan.tried());
+        match plan.outcome() {
+            (Some(failure), unreachable) if !unreachable || (is_left && matches!(nobody, Nobody::None)) => {
+                failure
             }
-            last => {
+            (last, _) => {
                 let why = last.map(|failure| format!(": {}", failure.message)).unwrap_or_default();
                 let text = format!("No healthy backends for model {}{why}", self.deployment.name);
-                Failure::new(FailureKind::NothingHealthy, text).after(retry_after)
+                Failure::new(FailureKind::NothingHealthy, text).after(1)
             }
         }
     }
@@ -139,11 +160,11 @@ impl<'a> Attempts<'a> {
     /// One endpoint; a warm connection that turns out dead is replaced by a fresh one.
     async fn one(
         &self,
-        client: &mut Client,
+        patience: &mut Patience<'_>,
         held: &mut Reservation,
         record: &mut Record,
         at: usize,
-        in_flight: InFlight,
+        plan: &mut Plan,
     ) -> Result<Answered, Exit> {
         let candidate = &self.deployment.candidates[at];
         let ask = Ask {
@@ -152,20 +173,43 @@ impl<'a> Attempts<'a> {
             body_at: self.body_at,
             view: self.view,
             task: self.task,
-            deadline_us: self.deadline_us,
+            timeouts: &self.deployment.timeouts,
+            named: self.named,
             candidate,
             endpoint: &self.shard.world.registry[candidate.endpoint],
         };
         let warm = self.shard.pools[candidate.endpoint].borrow_mut().take();
+        let mut died = false;
         if let Some(upstream) = warm {
             self.shard.metrics().upstream_reuses.add(1);
-            match ask.exchange(client, held, record, upstream).await {
-                Err(Some(failure)) if failure.retry == Retry::FreshConnection => {}
-                result => return result.map(|answered| answered.with(in_flight, candidate.endpoint)),
+            match ask.exchange(patience, held, record, upstream).await {
+                Err(Some(failure)) if failure.retry == Retry::FreshConnection => died = true,
+                result => return result,
             }
         }
-        let upstream = ask.connect(client).await?;
-        let result = ask.exchange(client, held, record, upstream).await;
-        result.map(|answered| answered.with(in_flight, candidate.endpoint))
+        let upstream = match ask.connect(patience).await {
+            Err(Some(failure)) if died && failure.kind == FailureKind::ConnectFailed => {
+                plan.died(); // it was not closed for being idle: nobody is there any more
+                return Err(Some(failure));
+            }
+            upstream => upstream?,
+        };
+        ask.exchange(patience, held, record, upstream).await
     }
+}
+
+/// What a request is told that did not get what it waited for.
+#[must_use]
+pub fn refused(unserved: Unserved, kind: FailureKind, text: &str) -> Exit {
+    let after = |ms: u64| u32::try_from(ms.div_ceil(1000)).unwrap_or(u32::MAX).clamp(1, 60);
+    Some(match unserved {
+        Unserved::Full(ms) => {
+            Failure::new(kind, format!("{text}, and no more requests may wait.")).after(after(ms))
+        }
+        Unserved::TooLong(ms) => {
+            Failure::new(kind, format!("{text}; none became free in time.")).after(after(ms))
+        }
+        Unserved::Stopped(Stopped::Gone) => return None,
+        Unserved::Stopped(_) => deadline_exceeded(),
+    })
 }

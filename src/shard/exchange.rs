@@ -9,19 +9,23 @@ use std::sync::Arc;
 
 use super::access::Record;
 use super::admit::{self, Admitted};
-use super::attempt::Attempts;
+use super::fallback::Asked;
 use super::head::{self, Incoming, micros};
+use super::limited::Patience;
 use super::reply::Manner;
-use super::screen::{self, Screen};
+use super::screen;
 use super::serve::After;
-use super::{Shard, local, relay};
-use crate::api::{BodyError, Failure, FailureKind, Task, Texts, View};
+use super::{Shard, attempt, line, local, relay};
+use crate::api::{BodyError, Dialect, Failure, FailureKind, Task, Texts, View};
 use crate::catalog::Deployment;
+use crate::config::guard::Language;
 use crate::limit::quota::Admission;
 use crate::net::Client;
+use crate::queue::Place;
 use crate::route::{self, NoRoute, Route};
 use crate::wire::http1::request::Name;
 use crate::wire::http1::{Framing, Method};
+use crate::world::Who;
 
 /// Runs the exchange and says what becomes of the connection.
 pub async fn run(shard: &Rc<Shard>, client: &mut Client, mut incoming: Incoming) -> After {
@@ -71,7 +75,7 @@ async fn steps(
     if task.is_ok() && incoming.request.framing == Framing::None && incoming.request.method == Method::Post {
         return Err(Some(Failure::new(FailureKind::LengthRequired, "A Content-Length is required.")));
     }
-    let mut held = shard.world.reservation();
+    let mut held = shard.process.reservation(shard.world.config.server.buffered_bytes_max.0);
     let body_at = head::read_body(shard, client, incoming, &mut held).await?;
     let admitted = admitted?;
     if let Some(caller) = &admitted.caller {
@@ -114,43 +118,44 @@ async fn serve_model(
 ) -> Result<After, Exit> {
     let ModelRequest { task, incoming, body_at, mut held, admitted } = request;
     let body = incoming.buffer.get(body_at..).unwrap_or_default();
-    let mut texts = Texts::default();
-    let mut view = read_view(shard, body, task, &mut texts).map_err(bad_body)?;
-    if view.messages > shard.world.config.server.messages_max {
-        let text = format!("'messages' has more than {} entries.", shard.world.config.server.messages_max);
-        return Err(Some(Failure::new(FailureKind::BadRequest, text).at("messages")));
-    }
-    let mut spent = admit::spend(shard, &admitted, &view, body.len(), manner)?;
-    let deployment = shard.deployment(&view.model).ok_or_else(|| Some(unknown_model(&view.model)))?;
-    record.model(&deployment, &view);
-    if !deployment.serves(&shard.world.registry, task) {
-        return Err(Some(not_served(&deployment, task)));
-    }
-    let _permit = shard.world.permit().ok_or_else(|| {
-        Some(
-            Failure::new(FailureKind::TooManyRequests, "The gateway is at its limit of concurrent requests.")
-                .after(1),
-        )
-    })?;
+    let Understood { mut view, texts, deployment, mut spent } =
+        understand(shard, task, body, &admitted, manner, record)?;
+    let deadline_us = deadline(incoming, view.timeout_s, &deployment);
+    let comments = view.stream && task.dialect() != Dialect::Ollama;
+    let address = admit::client_address(shard, incoming, client.peer());
+    let mut patience = Patience::new(shard, client, manner, deadline_us, comments);
     let caller = admitted.caller.as_ref();
+    let who = Who { caller: caller.map(|caller| caller.name.as_str()), address };
+    let _running = enter(&mut patience, who).await?;
     let profile = shard.world.guard.profile(caller.and_then(|caller| caller.guard).or(deployment.guard));
-    let mut screen = None;
+    let mut language = Language::En;
     if let Some(profile) = profile {
         if !held.raise_to(incoming.buffer.capacity() + texts.all.capacity()) {
             let text = "The gateway holds too many large requests now.";
             return Err(Some(Failure::new(FailureKind::BufferFull, text).after(1)));
         }
-        let language =
-            Box::pin(screen::request(shard, profile, &texts, body, &mut view, record)).await.map_err(Some)?;
-        screen = Screen::new(profile, task, language);
+        let read = Box::pin(screen::request(shard, profile, &texts, body, &mut view, record));
+        language = read.await.map_err(Some)?;
     }
     drop(texts);
-    let deadline_us = deadline(shard, incoming, view.timeout_s);
-    let mut attempts = Attempts::new(shard, &deployment, incoming, body_at, &view, task, deadline_us);
-    let mut answer = attempts.first_content(client, &mut held, record).await?;
+    let admitted = &admitted;
+    let mut asked = Asked {
+        shard,
+        incoming: &*incoming,
+        body_at,
+        view,
+        task,
+        admitted,
+        who,
+        deployment,
+        profile,
+        language,
+    };
+    let mut answer = asked.first_content(&mut patience, &mut held, record).await?;
+    let mut screen = asked.screen();
+    let limits = relay::Limits { idle: asked.deployment.timeouts.idle, deadline_us };
     // From here on nothing is tried again: a stream of minutes does not hold its request.
-    drop(attempts);
-    drop(view);
+    drop((asked, patience));
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
     let held = if answer.is_stream() { None } else { Some(held) };
     if let Some(screen) = &mut screen {
@@ -163,10 +168,59 @@ async fn serve_model(
         }
         result.map_err(Some)?;
     }
-    let after = relay::answer(shard, client, answer, screen, manner, record, deadline_us).await;
+    let after = relay::answer(shard, client, answer, screen, manner, record, limits).await;
     settle(&mut spent, record);
     drop(held);
     after
+}
+
+/// What a request for a model's work asks for.
+struct Understood {
+    view: View,
+    texts: Texts,
+    deployment: Arc<Deployment>,
+    spent: Option<Admission>,
+}
+
+/// Reads a body, charges its caller, and finds its model.
+fn understand(
+    shard: &Shard,
+    task: Task,
+    body: &[u8],
+    admitted: &Admitted,
+    manner: &mut Manner,
+    record: &mut Record,
+) -> Result<Understood, Exit> {
+    let mut texts = Texts::default();
+    let view = read_view(shard, body, task, &mut texts).map_err(bad_body)?;
+    let messages_max = shard.world.config.server.messages_max;
+    if view.messages > messages_max {
+        let text = format!("'messages' has more than {messages_max} entries.");
+        return Err(Some(Failure::new(FailureKind::BadRequest, text).at("messages")));
+    }
+    let spent = admit::spend(shard, admitted, &view, body.len(), manner)?;
+    let deployment = shard.deployment(&view.model).ok_or_else(|| Some(unknown_model(&view.model)))?;
+    record.model(&deployment, &view);
+    if !deployment.serves(&shard.world.registry, task) {
+        return Err(Some(not_served(&deployment, task)));
+    }
+    Ok(Understood { view, texts, deployment, spent })
+}
+
+/// Takes one of `server.max_concurrent_requests`, in turn.
+async fn enter(patience: &mut Patience<'_>, who: Who<'_>) -> Result<Place, Exit> {
+    let running = &patience.shard.process.running;
+    if !running.is_waited_for()
+        && let Some(place) = running.take()
+    {
+        return Ok(place);
+    }
+    let (wants, running) = (vec![Arc::clone(running)], Arc::clone(running));
+    let waiting = Box::pin(line::wait(patience, who, wants, move || running.take()));
+    waiting.await.map_err(|unserved| {
+        let text = "The gateway is at its limit of concurrent requests";
+        attempt::refused(unserved, FailureKind::TooManyRequests, text)
+    })
 }
 
 /// Charges the caller what the exchange has used.
@@ -177,7 +231,9 @@ fn settle(spent: &mut Option<Admission>, record: &Record) {
 }
 
 /// Reads the body; its texts only if anything reads them.
-fn read_view(shard: &Shard, body: &[u8], task: Task, texts: &mut Texts) -> Result<View, BodyError> {
+/// # Errors
+/// What is wrong with it.
+pub fn read_view(shard: &Shard, body: &[u8], task: Task, texts: &mut Texts) -> Result<View, BodyError> {
     let mut scratch = shard.scratch.borrow_mut();
     if shard.world.guard.is_on() {
         View::read_with_texts(&mut scratch, body, task, texts)
@@ -196,6 +252,9 @@ async fn tell(
 ) -> After {
     record.status = failure.status;
     record.failed(failure);
+    if manner.begun {
+        return relay::late_failure(shard, client, manner, failure, record).await;
+    }
     // What breaks framing ends the connection, as does a body that was left unread (`manner` knows).
     let manner =
         Manner { keep_alive: manner.keep_alive && failure.kind != FailureKind::Http, ..manner.clone() };
@@ -207,10 +266,10 @@ async fn tell(
     }
 }
 
-/// When the exchange must be over: the configured total, or the request's own `timeout`, from its body or from
+/// When the exchange must be over: the model's total, or the request's own `timeout`, from its body or from
 /// LiteLLM's header, if that is less.
-fn deadline(shard: &Shard, incoming: &Incoming, timeout_s: Option<f64>) -> u64 {
-    let total = shard.world.config.timeouts.total;
+fn deadline(incoming: &Incoming, timeout_s: Option<f64>, deployment: &Deployment) -> u64 {
+    let total = deployment.timeouts.total;
     let header = incoming.request.field(&incoming.buffer, Name::Timeout);
     let header_s = header.and_then(|text| std::str::from_utf8(text).ok()?.parse::<f64>().ok());
     let own_s = timeout_s.or(header_s).filter(|seconds| *seconds > 0.0);

@@ -8,7 +8,7 @@ use crate::wire::http1::request::{HeadScan, may_continue};
 use crate::wire::http1::{Chunked, Framing, Request, RequestError};
 use crate::world::Reservation;
 
-use super::Shard;
+use super::{Core, Shard};
 
 /// Bytes of a compressed body that are looked at, or made of it, before others have their turn. A zstd block, up to
 /// 128 KiB, is not cut.
@@ -96,7 +96,7 @@ pub enum Next {
     Request,
     /// It has been silent for a while; nothing is pending on it.
     Rest,
-    /// The client is gone, or the gateway drains.
+    /// The client is gone, or the gateway drains and has waited long enough.
     Close,
 }
 
@@ -104,15 +104,15 @@ pub enum Next {
 const REST_AFTER_US: u64 = 1_000_000;
 
 /// Waits for the first byte of a request.
-pub async fn wait(shard: &Shard, client: &mut Line) -> Next {
-    client.timer().set_idle(shard.clock.now_us() + REST_AFTER_US);
+pub async fn wait(core: &Core, client: &mut Line) -> Next {
+    client.timer().set_idle(core.clock.now_us() + REST_AFTER_US);
     loop {
         match client.idle().await {
             Ok(true) => return Next::Request,
             Ok(false) => return Next::Close,
-            Err(_) if shard.world.is_draining() => return Next::Close,
+            Err(_) if core.closes_idle() => return Next::Close,
             Err(_) if client.rest().await => return Next::Rest,
-            Err(_) => client.timer().set_idle(shard.clock.now_us() + REST_AFTER_US),
+            Err(_) => client.timer().set_idle(core.clock.now_us() + REST_AFTER_US),
         }
     }
 }

@@ -1,10 +1,16 @@
-//! Waiting for an endpoint, within limits: an operation's own, the exchange's deadline, and the client's patience.
+//! Waiting for an endpoint, within limits: an operation's own, the exchange's deadline, and the client's patience, which
+//! signs of life may prolong.
 
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::Shard;
+use super::exchange::Exit;
+use super::head::micros;
+use super::relay;
+use super::reply::Manner;
+use super::{Core, Shard};
 use crate::api::{Failure, FailureKind};
+use crate::config::Timeouts;
 use crate::net::{Client, Stop};
 
 /// What an attempt was doing when its time ran out.
@@ -21,6 +27,7 @@ pub enum Phase {
 }
 
 /// Why an operation on the upstream side ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopped {
     /// The client left.
     Gone,
@@ -30,7 +37,7 @@ pub enum Stopped {
     Total,
 }
 
-impl Shard {
+impl Core {
     /// Runs `op` until the client leaves, `limit` has passed, or the exchange is over.
     ///
     /// # Errors
@@ -49,6 +56,100 @@ impl Shard {
             Stop::Deadline if deadline_us <= limit_us => Stopped::Total,
             Stop::Deadline => Stopped::Limit,
         })
+    }
+}
+
+/// A client that waits for content.
+pub struct Patience<'a> {
+    /// Where it waits.
+    pub shard: &'a Shard,
+    /// Who waits.
+    pub client: &'a mut Client,
+    /// How it is answered.
+    pub manner: &'a mut Manner,
+    /// When the exchange must be over.
+    pub deadline_us: u64,
+    /// When the next sign of life is due; `u64::MAX`: never.
+    next_us: u64,
+}
+
+impl<'a> Patience<'a> {
+    /// With signs of life from the first heartbeat on, if they are configured and `comments` says that the client reads
+    /// events.
+    #[must_use]
+    pub fn new(
+        shard: &'a Shard,
+        client: &'a mut Client,
+        manner: &'a mut Manner,
+        deadline_us: u64,
+        comments: bool,
+    ) -> Self {
+        let heartbeat = shard.world.config.queue.heartbeat.filter(|_| comments);
+        let next_us = heartbeat.map_or(u64::MAX, |every| shard.clock.after(every));
+        Self { shard, client, manner, deadline_us, next_us }
+    }
+
+    /// Runs `op` until the client leaves, `limit` has passed, or the exchange is over.
+    ///
+    /// # Errors
+    /// Which of them came first.
+    pub async fn limited<F: Future>(
+        &mut self,
+        limit: Duration,
+        mut op: Pin<&mut F>,
+    ) -> Result<F::Output, Stopped> {
+        if self.next_us == u64::MAX {
+            return self.shard.limited(self.client, limit, self.deadline_us, op).await;
+        }
+        let limit_us = self.shard.clock.after(limit);
+        loop {
+            let end_us = limit_us.min(self.deadline_us);
+            self.client.timer().set(end_us.min(self.next_us));
+            match self.client.race(op.as_mut()).await {
+                Ok(output) => return Ok(output),
+                Err(Stop::ClientGone) => return Err(Stopped::Gone),
+                Err(Stop::Deadline) if self.next_us < end_us => self.beat().await?,
+                Err(Stop::Deadline) if self.deadline_us <= limit_us => return Err(Stopped::Total),
+                Err(Stop::Deadline) => return Err(Stopped::Limit),
+            }
+        }
+    }
+
+    /// Runs `op` within the limit of its phase.
+    ///
+    /// # Errors
+    /// What the client is told; `None`: it has left.
+    pub async fn phase<F: Future>(
+        &mut self,
+        timeouts: &Timeouts,
+        phase: Phase,
+        op: Pin<&mut F>,
+    ) -> Result<F::Output, Exit> {
+        let limit = match phase {
+            Phase::Connect => timeouts.connect,
+            Phase::Send | Phase::FirstByte => timeouts.first_byte,
+            Phase::Idle => timeouts.idle,
+        };
+        self.limited(limit, op).await.map_err(|stopped| match stopped {
+            Stopped::Gone => None,
+            Stopped::Total => Some(deadline_exceeded()),
+            Stopped::Limit => Some(timed_out(phase, limit)),
+        })
+    }
+
+    /// Sends a comment, and before the first one the head of a stream: from then on the status cannot change.
+    async fn beat(&mut self) -> Result<(), Stopped> {
+        let every = self.shard.world.config.queue.heartbeat.unwrap_or(Duration::MAX);
+        let mut bytes = self.shard.buffers.small();
+        if !self.manner.begun {
+            relay::begin_events(self.shard, self.manner, &mut bytes);
+            self.manner.begun = true;
+        }
+        relay::frame(self.manner, b": waiting\n\n", &mut bytes);
+        let bytes = self.client.write(bytes).await.map_err(|_| Stopped::Gone)?;
+        self.shard.buffers.give(bytes);
+        self.next_us = self.shard.clock.now_us().saturating_add(micros(every));
+        Ok(())
     }
 }
 

@@ -20,7 +20,6 @@ use crate::net::{Client, Stop, fetch};
 use crate::registry::EndpointState;
 use crate::route::{self, Route};
 use crate::wire::http1::request::Name;
-use crate::world::World;
 
 const JSON: &str = "application/json";
 /// Time for one endpoint to say what it has loaded.
@@ -134,7 +133,7 @@ fn version(shard: &Shard) -> String {
 
 /// The page of the admin listener, asked for there: it is the control core that renders it, never a shard.
 async fn metrics(shard: &Shard, client: &Client) -> Result<Vec<u8>, Exit> {
-    let mut address = shard.world.admin;
+    let mut address = shard.world.bound.admin;
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() {
             Ipv4Addr::LOCALHOST.into()
@@ -155,7 +154,7 @@ async fn metrics(shard: &Shard, client: &Client) -> Result<Vec<u8>, Exit> {
 /// `/api/ps` of all Ollama endpoints, asked now and together.
 async fn loaded(shard: &Rc<Shard>, client: &Client) -> Result<Value, Exit> {
     let endpoints = shard.world.registry.iter().filter(|e| e.config.kind == Kind::Ollama && !e.disabled());
-    let mut asked: Vec<_> = endpoints.map(|endpoint| (Box::pin(ask(&shard.world, endpoint)), None)).collect();
+    let mut asked: Vec<_> = endpoints.map(|endpoint| (Box::pin(ask(endpoint)), None)).collect();
     let all = std::future::poll_fn(|cx| {
         for (asking, answer) in asked.iter_mut().filter(|(_, answer)| answer.is_none()) {
             if let Poll::Ready(done) = asking.as_mut().poll(cx) {
@@ -172,12 +171,12 @@ async fn loaded(shard: &Rc<Shard>, client: &Client) -> Result<Value, Exit> {
     Ok(json!({"models": models}))
 }
 
-async fn ask(world: &World, endpoint: &EndpointState) -> Option<Vec<Value>> {
+async fn ask(endpoint: &EndpointState) -> Option<Vec<Value>> {
     let path = format!("{}/api/ps", endpoint.config.url.path);
     let key = endpoint.config.api_key.as_ref().map(crate::config::Secret::expose);
     let target = fetch::Target {
         address: endpoint.address(0)?,
-        connector: world.connector(endpoint),
+        connector: endpoint.connector.as_ref(),
         authority: &endpoint.authority,
         path: &path,
         key,

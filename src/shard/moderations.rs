@@ -39,7 +39,7 @@ pub async fn answer(shard: &Shard, body: &[u8]) -> Result<Vec<u8>, Exit> {
     let Some(profile) = shard.world.guard.profile(Some(0)) else {
         return Err(Some(Failure::new(FailureKind::UnknownPath, "The default profile of the guard is off.")));
     };
-    let _permit = shard.world.permit().ok_or_else(|| {
+    let _permit = shard.process.running.take().ok_or_else(|| {
         let text = "The gateway is at its limit of concurrent requests.";
         Some(Failure::new(FailureKind::TooManyRequests, text).after(1))
     })?;

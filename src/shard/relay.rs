@@ -5,6 +5,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Shard;
 use super::access::Record;
@@ -15,7 +16,7 @@ use super::screen::Screen;
 use super::serve::After;
 use crate::api::{Answer, Dialect, Failure, FailureKind, Stream};
 use crate::net::{Client, Upstream, buffer};
-use crate::registry::InFlight;
+use crate::queue::Place;
 use crate::wire::http1::body::{self, Reader};
 
 /// Room before the data for the longest chunk line: 16 digits and CRLF.
@@ -42,7 +43,16 @@ pub struct Answered {
     passed: Vec<u8>,
     endpoint_lines: Arc<[u8]>,
     endpoint: usize,
-    in_flight: Option<InFlight>,
+    in_flight: Option<Place>,
+}
+
+/// How long an answer may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Between two reads.
+    pub idle: Duration,
+    /// When the exchange must be over, by the shard's clock.
+    pub deadline_us: u64,
 }
 
 /// The body of an answer.
@@ -108,7 +118,7 @@ impl Answered {
 
     /// Holds the endpoint's slot until the answer is over.
     #[must_use]
-    pub fn with(mut self, in_flight: InFlight, endpoint: usize) -> Self {
+    pub fn with(mut self, in_flight: Place, endpoint: usize) -> Self {
         self.in_flight = Some(in_flight);
         self.endpoint = endpoint;
         self
@@ -126,21 +136,27 @@ pub async fn answer(
     screen: Option<Box<Screen>>,
     manner: &Manner,
     record: &mut Record,
-    deadline_us: u64,
+    limits: Limits,
 ) -> Result<After, Exit> {
     record.status = answered.status;
     let Answered { status, content_type, content, passed, endpoint_lines, endpoint, in_flight } = answered;
     let mut head = shard.buffers.large();
-    manner.begin(shard, status, &mut head);
-    head.extend_from_slice(&endpoint_lines);
-    record.lines(shard, &manner.request_id, &mut head);
-    head.extend_from_slice(&passed);
-    head.extend_from_slice(b"content-type: ");
-    let content_type = if content_type.is_empty() { b"application/json".as_slice() } else { &content_type };
-    head.extend_from_slice(content_type);
-    head.extend_from_slice(b"\r\n");
+    if !manner.begun {
+        manner.begin(shard, status, &mut head);
+        head.extend_from_slice(&endpoint_lines);
+        record.lines(shard, &manner.request_id, &mut head);
+        head.extend_from_slice(&passed);
+        head.extend_from_slice(b"content-type: ");
+        let content_type =
+            if content_type.is_empty() { b"application/json".as_slice() } else { &content_type };
+        head.extend_from_slice(content_type);
+        head.extend_from_slice(b"\r\n");
+    }
     match content {
         Content::None => Err(Some(broken("sent nothing"))),
+        Content::Whole { .. } if manner.begun => {
+            Err(Some(broken("sent a whole answer where a stream was asked for")))
+        }
         Content::Whole { buffer, start, answer, model, base64 } => {
             drop(in_flight);
             let body = buffer.get(start..).unwrap_or_default();
@@ -151,12 +167,9 @@ pub async fn answer(
             Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
         }
         Content::Stream { upstream, buffer, out, reader, stream, keep_alive } => {
-            head.extend_from_slice(b"cache-control: no-cache\r\nx-accel-buffering: no\r\n");
-            head.extend_from_slice(if manner.version == Version::Http11 {
-                b"transfer-encoding: chunked\r\n\r\n"
-            } else {
-                b"\r\n"
-            });
+            if !manner.begun {
+                end_stream_head(manner, &mut head);
+            }
             let mut relay = Relay {
                 shard,
                 manner,
@@ -166,7 +179,8 @@ pub async fn answer(
                 stream,
                 screen,
                 keep_alive,
-                deadline_us,
+                limits,
+                endpoint,
                 last_us: 0,
                 full: 0,
             };
@@ -183,6 +197,53 @@ pub async fn answer(
             drop(in_flight);
             result
         }
+    }
+}
+
+/// Appends the head of a stream of events that has no content yet.
+pub fn begin_events(shard: &Shard, manner: &Manner, out: &mut Vec<u8>) {
+    manner.begin(shard, 200, out);
+    out.extend_from_slice(b"content-type: text/event-stream\r\n");
+    end_stream_head(manner, out);
+}
+
+fn end_stream_head(manner: &Manner, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"cache-control: no-cache\r\nx-accel-buffering: no\r\n");
+    out.extend_from_slice(if manner.version == Version::Http11 {
+        b"transfer-encoding: chunked\r\n\r\n"
+    } else {
+        b"\r\n"
+    });
+}
+
+/// Appends `data` as a chunk.
+pub fn frame(manner: &Manner, data: &[u8], wire: &mut Vec<u8>) {
+    if manner.version != Version::Http11 {
+        wire.extend_from_slice(data);
+    } else if !data.is_empty() {
+        let mut line = [0u8; GAP];
+        let start = chunk_line(data.len(), &mut line);
+        wire.extend_from_slice(&line[start..]);
+        wire.extend_from_slice(data);
+        wire.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Tells of a failure in a stream whose head has gone out before there was content: an event, and no proper end but that
+/// of a guard's verdict.
+pub async fn late_failure(
+    shard: &Shard,
+    client: &mut Client,
+    manner: &Manner,
+    failure: &Failure,
+    record: &mut Record,
+) -> After {
+    record.broke(failure);
+    let mut wire = shard.buffers.small();
+    frame(manner, &failure.event(manner.dialect), &mut wire);
+    match client.write(wire).await {
+        Ok(_) => After::Linger,
+        Err(_) => After::Close,
     }
 }
 
@@ -223,7 +284,8 @@ struct Relay<'a> {
     stream: Box<Stream>,
     screen: Option<Box<Screen>>,
     keep_alive: bool,
-    deadline_us: u64,
+    limits: Limits,
+    endpoint: usize,
     last_us: u64,
     /// So many reads in a row filled their buffer: more is there.
     full: u32,
@@ -240,7 +302,7 @@ impl Relay<'_> {
         let mut wire = head;
         let mut over = self.reader.done();
         let (first, failure) = self.screened(first, Vec::new(), over, None).await;
-        self.frame(&first, &mut wire);
+        frame(self.manner, &first, &mut wire);
         self.shard.buffers.give(first);
         if over && failure.is_none() {
             self.end(&mut wire);
@@ -316,9 +378,8 @@ impl Relay<'_> {
             let wide = self.full >= FULL_MIN && client.unsent() < BEHIND;
             buffer = if wide { self.shard.buffers.large() } else { self.shard.buffers.small() };
         }
-        let limit = self.shard.world.config.timeouts.idle;
-        let reading =
-            self.shard.limited(client, limit, self.deadline_us, pin!(self.upstream.read(buffer))).await;
+        let Limits { idle: limit, deadline_us } = self.limits;
+        let reading = self.shard.limited(client, limit, deadline_us, pin!(self.upstream.read(buffer))).await;
         let (result, buffer) = reading.map_err(|stopped| match stopped {
             Stopped::Gone => None,
             Stopped::Limit => Some(timed_out(Phase::Idle, limit)),
@@ -373,6 +434,7 @@ impl Relay<'_> {
     ) -> Result<After, Exit> {
         self.keep_alive = false;
         record.broke(failure);
+        self.shard.broke_off(self.endpoint, failure);
         out.extend_from_slice(&failure.event(self.dialect()));
         let start = self.frame_in_place(&mut out);
         // The guard has ended the answer, nobody has lost any of it.
@@ -386,19 +448,6 @@ impl Relay<'_> {
 
     fn dialect(&self) -> Dialect {
         self.manner.dialect
-    }
-
-    /// Appends `data` as a chunk.
-    fn frame(&self, data: &[u8], wire: &mut Vec<u8>) {
-        if self.manner.version != Version::Http11 {
-            wire.extend_from_slice(data);
-        } else if !data.is_empty() {
-            let mut line = [0u8; GAP];
-            let start = chunk_line(data.len(), &mut line);
-            wire.extend_from_slice(&line[start..]);
-            wire.extend_from_slice(data);
-            wire.extend_from_slice(b"\r\n");
-        }
     }
 
     /// Makes a chunk of `out[GAP..]` where it stands; returns where the bytes to write begin.

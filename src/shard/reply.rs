@@ -44,6 +44,8 @@ pub struct Manner {
     pub gzip: bool,
     /// The connection is encrypted.
     pub secure: bool,
+    /// The head of a stream has gone out, before there was content: the status is told.
+    pub begun: bool,
 }
 
 impl Manner {
@@ -72,6 +74,7 @@ impl Manner {
             gzip: shard.world.config.server.gzip
                 && request.field(buffer, Name::AcceptEncoding).is_some_and(coding::accepts_gzip),
             secure,
+            begun: false,
         }
     }
 
@@ -89,6 +92,7 @@ impl Manner {
             rates: Vec::new(),
             gzip: false,
             secure,
+            begun: false,
         }
     }
 

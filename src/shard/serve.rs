@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use super::head::{self, Incoming, Next, NoRequest};
 use super::reply::{self, Manner};
-use super::{Shard, exchange, streams};
+use super::{Core, Shard, exchange, streams};
 use crate::api::{Failure, FailureKind};
+use crate::config::Level;
 use crate::net::client::{self, End, Line};
 use crate::net::handoff::Handed;
 use crate::net::link::Link;
@@ -18,6 +20,12 @@ use crate::world::Seat;
 
 /// What we read of a client that is still sending when it has been answered.
 const LINGER_BYTES: usize = 1 << 20;
+
+/// How long an idle connection of a gateway that drains may still send a request.
+const IDLE_US: u64 = 1_000_000;
+
+/// The same where another process serves already, and nobody waits for this one.
+const IDLE_HANDED_OVER_US: u64 = 10_000_000;
 
 /// How an exchange leaves its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,19 +39,19 @@ pub enum After {
 }
 
 /// Accepts until the listener is closed. Each connection stays here or goes to the least loaded shard.
-pub async fn accept(shard: Rc<Shard>, listener: Rc<Listener>) {
+pub async fn accept(core: Rc<Core>, listener: Rc<Listener>) {
     loop {
-        let exhausted = || shard.metrics().exhausted.add(1);
+        let exhausted = || core.metrics().exhausted.add(1);
         let Some((stream, peer)) = listener.accept(exhausted).await else { return };
-        shard.metrics().accepted.add(1);
+        core.metrics().accepted.add(1);
         let role = listener.role();
-        match shard.elsewhere() {
-            None => connection(&shard, stream.into(), peer, role),
+        match core.elsewhere() {
+            None => connection(&core, stream.into(), peer, role),
             Some(other) => {
-                let door = &shard.world.shards[other].door;
+                let door = &core.process.shards[other].door;
                 match door.push((listener::detach(stream), peer, role)) {
-                    Ok(()) => shard.metrics().handed_over.add(1),
-                    Err(handed) => adopt(&shard, handed),
+                    Ok(()) => core.metrics().handed_over.add(1),
+                    Err(handed) => adopt(&core, handed),
                 }
             }
         }
@@ -51,53 +59,62 @@ pub async fn accept(shard: Rc<Shard>, listener: Rc<Listener>) {
 }
 
 /// Takes what other shards hand over.
-pub async fn receive(shard: Rc<Shard>) {
+pub async fn receive(core: Rc<Core>) {
     loop {
-        let handed = shard.world.shards[shard.index].door.pop().await;
-        adopt(&shard, handed);
+        let handed = core.process.shards[core.index].door.pop().await;
+        adopt(&core, handed);
     }
 }
 
-/// Every tick: deadlines, pools, gauges.
-pub async fn housekeeping(shard: Rc<Shard>) {
+/// Every tick: deadlines, pools, listeners, gauges.
+pub async fn housekeeping(core: Rc<Core>) {
     let mut next_sweep_us = 0;
     loop {
         clock::sleep(clock::TICK).await;
-        let now_us = shard.clock.now_us();
-        shard.timers.tick(now_us);
-        shard.world.shards[shard.index].door.nudge();
+        let now_us = core.clock.now_us();
+        core.timers.tick(now_us);
+        core.process.shards[core.index].door.nudge();
+        core.nudge_line();
+        let shard = core.shard();
         if now_us >= next_sweep_us {
             next_sweep_us = now_us + 1_000_000;
             shard.pools.iter().for_each(|pool| pool.borrow_mut().sweep(now_us));
             memory::give_back();
         }
-        if shard.world.is_draining() {
-            shard.timers.fire_idle();
+        if core.process.is_draining() {
+            core.let_idle_go(now_us);
+        } else if let Err(error) = core.listen() {
+            core.process
+                .log
+                .write(Level::Error, format_args!("shard {}: cannot listen: {error}", core.index));
         }
-        let metrics = shard.metrics();
+        let metrics = core.metrics();
         metrics.upstream_idle.set(shard.pools.iter().map(|pool| pool.borrow().len() as u64).sum());
-        metrics.tasks.set(shard.tasks.live.get());
-        metrics.panics.set(shard.tasks.panicked.get());
+        metrics.tasks.set(core.tasks.live.get());
+        metrics.panics.set(core.tasks.panicked.get());
     }
 }
 
-fn adopt(shard: &Rc<Shard>, (stream, peer, role): Handed) {
+fn adopt(core: &Rc<Core>, (stream, peer, role): Handed) {
     if let Ok(stream) = listener::attach(stream) {
-        connection(shard, stream.into(), peer, role);
+        connection(core, stream.into(), peer, role);
     }
 }
 
 /// Takes a new connection in. Until its first byte comes it rests.
-fn connection(shard: &Rc<Shard>, link: Link, peer: SocketAddr, role: Role) {
-    let Some(seat) = shard.world.seat() else { return };
-    let until_us = shard.clock.after(shard.world.config.server.head_timeout);
-    rest(Open::new(shard, seat, role, until_us), link, peer);
+fn connection(core: &Rc<Core>, link: Link, peer: SocketAddr, role: Role) {
+    let shard = core.shard();
+    let server = &shard.world.config.server;
+    let Some(seat) = core.process.seat(server.max_connections) else { return };
+    let until_us = core.clock.after(server.head_timeout);
+    rest(Open::new(core, seat, role, until_us), link, peer);
 }
 
-/// Lets a connection wait for bytes, at most until `open.until_us`, in the least memory: no buffer, no exchange.
+/// Lets a connection wait for bytes, at most until `open.until_us`, in the least memory: no buffer, no exchange, and no
+/// configuration, which may change meanwhile.
 fn rest(open: Open, link: Link, peer: SocketAddr) {
-    let tasks = Rc::clone(&open.shard.tasks);
-    let timer = open.shard.timers.add();
+    let tasks = Rc::clone(&open.core.tasks);
+    let timer = open.core.timers.add();
     timer.set_idle(open.until_us);
     task::spawn(&tasks, async move {
         if !client::readable(&link, &timer).await {
@@ -114,7 +131,7 @@ fn rest(open: Open, link: Link, peer: SocketAddr) {
 
 /// Runs the TLS handshake of a connection whose first bytes are there, then serves it.
 async fn shake_hands(open: Open, link: Link, peer: SocketAddr) {
-    let shard = Rc::clone(&open.shard);
+    let shard = open.core.shard();
     let Some((acceptor, tls)) = shard.world.tls.as_ref().zip(shard.world.config.server.tls.as_ref()) else {
         return;
     };
@@ -143,19 +160,16 @@ async fn shake_hands(open: Open, link: Link, peer: SocketAddr) {
 
 /// Serves a connection on which something has come, in a task of its own, until it closes or rests.
 fn wake(open: Open, link: Link, peer: SocketAddr) {
-    let (shard, role) = (Rc::clone(&open.shard), open.role);
-    let (timer, buffers, tasks) = (shard.timers.add(), Rc::clone(&shard.buffers), Rc::clone(&shard.tasks));
-    let patience = shard.world.config.server.keep_alive;
-    let exchanges = async move |mut line: Line| {
-        line.limit_writes(shard.world.config.server.write_timeout);
-        requests(&shard, Client::Line(line), role).await
-    };
+    let (core, role) = (Rc::clone(&open.core), open.role);
+    let (timer, buffers, tasks) = (core.timers.add(), Rc::clone(&core.buffers), Rc::clone(&core.tasks));
+    let exchanges = async move |line: Line| requests(&core, Client::Line(line), role).await;
     let rested = move |link: Link| {
         let mut open = open;
         // Over TLS bytes alone are no sign of life: a record that never ends, or has no data, asks for nothing.
         if link.take_spoken() {
-            open.until_us = open.shard.clock.after(patience);
-        } else if open.shard.clock.now_us() >= open.until_us {
+            let patience = open.core.shard().world.config.server.keep_alive;
+            open.until_us = open.core.clock.after(patience);
+        } else if open.core.clock.now_us() >= open.until_us {
             return link.dismiss();
         }
         rest(open, link, peer);
@@ -166,7 +180,7 @@ fn wake(open: Open, link: Link, peer: SocketAddr) {
 /// Counts a connection while it lives.
 pub struct Open {
     /// Where it is.
-    pub shard: Rc<Shard>,
+    pub core: Rc<Core>,
     role: Role,
     /// When it is closed unless it has said something.
     until_us: u64,
@@ -174,24 +188,24 @@ pub struct Open {
 }
 
 impl Open {
-    fn new(shard: &Rc<Shard>, seat: Seat, role: Role, until_us: u64) -> Self {
-        let connections = &shard.metrics().connections;
+    fn new(core: &Rc<Core>, seat: Seat, role: Role, until_us: u64) -> Self {
+        let connections = &core.metrics().connections;
         connections.set(connections.get() + 1);
-        Self { shard: Rc::clone(shard), role, until_us, _seat: seat }
+        Self { core: Rc::clone(core), role, until_us, _seat: seat }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let connections = &self.shard.metrics().connections;
+        let connections = &self.core.metrics().connections;
         connections.set(connections.get().saturating_sub(1));
     }
 }
 
-async fn requests(shard: &Rc<Shard>, mut client: Client, role: Role) -> End {
+async fn requests(core: &Rc<Core>, mut client: Client, role: Role) -> End {
     loop {
         let Client::Line(line) = &mut client else { return End::Close };
-        match head::wait(shard, line).await {
+        match head::wait(core, line).await {
             Next::Request => {}
             Next::Rest => return End::Rest,
             Next::Close => {
@@ -199,7 +213,10 @@ async fn requests(shard: &Rc<Shard>, mut client: Client, role: Role) -> End {
                 return End::Close;
             }
         }
-        let after = one(shard, &mut client, role).await;
+        // Each request has the configuration of its first byte.
+        let shard = core.shard();
+        line.limit_writes(shard.world.config.server.write_timeout);
+        let after = one(&shard, &mut client, role).await;
         let Client::Line(line) = &mut client else { return End::Close };
         match after {
             After::KeepAlive => {}
@@ -208,7 +225,7 @@ async fn requests(shard: &Rc<Shard>, mut client: Client, role: Role) -> End {
                 return End::Close;
             }
             After::Linger => {
-                line.timer().set(shard.clock.now_us() + 2_000_000);
+                line.timer().set(core.clock.now_us() + 2_000_000);
                 Box::pin(line.linger(LINGER_BYTES)).await;
                 return End::Close;
             }
@@ -266,17 +283,29 @@ pub async fn refuse(shard: &Shard, client: &mut Client, failure: &Failure) -> Af
     }
 }
 
-impl Shard {
+impl Core {
+    /// Closes idle connections of a gateway that drains, once they had time to send what was on its way already: that is
+    /// answered, with the word that the connection ends.
+    fn let_idle_go(&self, now_us: u64) {
+        if self.idle_until_us.get() == u64::MAX {
+            let handed_over = self.process.handed_over.load(Ordering::Relaxed);
+            self.idle_until_us.set(now_us + if handed_over { IDLE_HANDED_OVER_US } else { IDLE_US });
+        }
+        if now_us >= self.idle_until_us.get() {
+            self.timers.fire_idle();
+        } else {
+            self.timers.fire_idle_told();
+        }
+    }
+
     /// The shard that a new connection should go to, if it is not this one: shares have drifted by more than an
     /// eighth and one connection. Connections are counted, not exchanges: one that has just come has none yet, and
     /// would make its shard look idle.
     fn elsewhere(&self) -> Option<usize> {
-        let load = |at: usize| {
-            let shard = &self.world.shards[at];
-            shard.metrics.connections.get() + shard.door.waiting()
-        };
+        let shards = &self.process.shards;
+        let load = |at: usize| shards[at].metrics.connections.get() + shards[at].door.waiting();
         let own = load(self.index);
-        let (least, at) = (0..self.world.shards.len()).map(|at| (load(at), at)).min()?;
+        let (least, at) = (0..shards.len()).map(|at| (load(at), at)).min()?;
         (at != self.index && own > least + least / 8 + 1).then_some(at)
     }
 }

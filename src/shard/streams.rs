@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::head::Incoming;
 use super::serve::{self, After, Open};
-use super::{Shard, exchange};
+use super::{Core, Shard, exchange};
 use crate::config::Level;
 use crate::net::client::Stream;
 use crate::net::h2::{Arrived, Connection, Place};
@@ -16,12 +16,13 @@ use crate::wire::http1::RequestError;
 
 /// Serves a connection until it is over.
 pub async fn serve(open: Open, link: Link, peer: SocketAddr) {
-    let shard = Rc::clone(&open.shard);
+    let core = Rc::clone(&open.core);
+    let shard = core.shard();
     let server = &shard.world.config.server;
     let place = Place {
-        timers: &shard.timers,
-        clock: &shard.clock,
-        buffers: &shard.buffers,
+        timers: &core.timers,
+        clock: &core.clock,
+        buffers: &core.buffers,
         keep_alive: server.keep_alive,
         write_timeout: server.write_timeout,
         preface_timeout: server.head_timeout,
@@ -29,24 +30,25 @@ pub async fn serve(open: Open, link: Link, peer: SocketAddr) {
     };
     let mut connection = match Connection::begin(link, peer, place).await {
         Ok(connection) => connection,
-        Err(abuse) => return note(&shard, peer, abuse),
+        Err(abuse) => return note(&core, peer, abuse),
     };
-    let now_us = || shard.clock.now_us();
+    drop(shard);
+    let now_us = || core.clock.now_us();
     while let Some(Arrived { head, whole, stream }) =
-        connection.accept(now_us, || shard.world.is_draining()).await
+        connection.accept(now_us, || core.process.is_draining()).await
     {
-        let here = Rc::clone(&shard);
-        task::spawn(&shard.tasks, async move { one(&here, head, whole, stream).await });
+        let here = core.shard();
+        task::spawn(&core.tasks, async move { one(&here, head, whole, stream).await });
     }
-    note(&shard, peer, connection.abuse());
+    note(&core, peer, connection.abuse());
 }
 
 /// Counts a connection that the guard has closed.
-fn note(shard: &Shard, peer: SocketAddr, abuse: Option<Abuse>) {
+fn note(core: &Core, peer: SocketAddr, abuse: Option<Abuse>) {
     let Some(abuse) = abuse else { return };
-    shard.metrics().http2_abuses.add(1);
+    core.metrics().http2_abuses.add(1);
     let text = format_args!("{peer} abuses HTTP/2 ({}): closed", abuse.name());
-    shard.world.log.write(Level::Info, text);
+    core.process.log.write(Level::Info, text);
 }
 
 /// One exchange.

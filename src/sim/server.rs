@@ -20,7 +20,7 @@ use super::stats::Stats;
 use crate::config::Driver;
 use crate::net::buffer::Buffers;
 use crate::net::clock::{self, Timers};
-use crate::net::listener::{self, Listener, Role};
+use crate::net::listener::{self, Listener, Rest, Role};
 use crate::net::runtime::Runtime;
 use crate::net::task::{self, TaskCounts};
 use crate::wire::json;
@@ -122,7 +122,8 @@ async fn serve(
     while !stopping.load(Ordering::Acquire) {
         clock::sleep(LOOK).await;
     }
-    listener.close();
+    listener.close(Rest::Left);
+    drop(listener);
     for _ in 0..100 {
         sim.timers.tick(u64::MAX); // fires every timer, set or not: whoever waits for a client stops
         clock::sleep(Duration::from_millis(2)).await;

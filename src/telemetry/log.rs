@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use crossbeam_queue::ArrayQueue;
@@ -16,7 +16,7 @@ const QUEUE: usize = 16 * 1024;
 /// The queue and what may enter it.
 #[derive(Debug)]
 pub struct Log {
-    level: Level,
+    level: AtomicU8,
     access: bool,
     queue: ArrayQueue<(bool, String)>,
     dropped: AtomicU64,
@@ -27,16 +27,21 @@ impl Log {
     #[must_use]
     pub fn new(level: Level, access: &Access) -> Self {
         Self {
-            level,
+            level: AtomicU8::new(level as u8),
             access: *access != Access::Off,
             queue: ArrayQueue::new(QUEUE),
             dropped: AtomicU64::new(0),
         }
     }
 
+    /// Sets the least level that is written.
+    pub fn set_level(&self, level: Level) {
+        self.level.store(level as u8, Ordering::Relaxed);
+    }
+
     /// Notes an event of the process.
     pub fn write(&self, level: Level, text: fmt::Arguments<'_>) {
-        if level <= self.level {
+        if level as u8 <= self.level.load(Ordering::Relaxed) {
             let name = match level {
                 Level::Error => "error",
                 Level::Warn => "warn",

@@ -59,39 +59,75 @@ impl Dollars {
     }
 }
 
-/// Names that have metrics, and where. Slot 0 is `other`. Written by the control core only.
+/// Endpoints, and zones of limits, that have metrics of their own.
+pub const NUMBERS_MAX: usize = 2048;
+
+/// Names that have metrics, and where. Slot 0 is `other`. A name keeps its slot for as long as the process lives,
+/// whatever the configuration becomes.
 #[derive(Debug)]
 pub struct Slots {
     names: ArcSwap<Vec<String>>,
-}
-
-impl Default for Slots {
-    fn default() -> Self {
-        Self { names: ArcSwap::from_pointee(vec!["other".to_owned()]) }
-    }
+    max: usize,
 }
 
 impl Slots {
+    /// Only `other` yet, and at most `max` with it.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { names: ArcSwap::from_pointee(vec!["other".to_owned()]), max }
+    }
+
     /// The slot of `name`, taken now if it has none; 0 when all are taken.
     #[must_use]
     pub fn of(&self, name: &str) -> usize {
-        let names = self.names.load_full();
-        if let Some(slot) = names.iter().position(|known| known == name) {
+        let place = |names: &[String]| names.iter().position(|known| known == name);
+        if let Some(slot) = place(&self.names.load()) {
             return slot;
         }
-        if names.len() >= SLOTS_MAX {
-            return 0;
-        }
-        let mut longer = (*names).clone();
-        longer.push(name.to_owned());
-        self.names.store(std::sync::Arc::new(longer));
-        names.len()
+        let names = self.names.rcu(|names| {
+            let mut longer = Vec::clone(names);
+            if place(&longer).is_none() && longer.len() < self.max {
+                longer.push(name.to_owned());
+            }
+            longer
+        });
+        place(&names).or_else(|| place(&self.names.load())).unwrap_or(0)
     }
 
     /// All names, by slot.
     #[must_use]
     pub fn names(&self) -> std::sync::Arc<Vec<String>> {
         self.names.load_full()
+    }
+}
+
+/// Things by their slot, made in groups of [`GROUP`] when first used: slots may come while others read.
+#[derive(Debug)]
+pub struct Numbered<T> {
+    groups: Box<[OnceLock<Box<[T; GROUP]>>]>,
+}
+
+const GROUP: usize = 16;
+
+impl<T: Default> Default for Numbered<T> {
+    fn default() -> Self {
+        Self { groups: (0..NUMBERS_MAX / GROUP).map(|_| OnceLock::new()).collect() }
+    }
+}
+
+impl<T: Default> Numbered<T> {
+    /// The one at `slot`; those beyond the last share the first.
+    #[must_use]
+    pub fn of(&self, slot: usize) -> &T {
+        let slot = if slot < NUMBERS_MAX { slot } else { 0 };
+        let group = self.groups[slot / GROUP].get_or_init(|| Box::new(std::array::from_fn(|_| T::default())));
+        &group[slot % GROUP]
+    }
+
+    /// The one at `slot`, if its group was ever used.
+    #[must_use]
+    pub fn if_used(&self, slot: usize) -> Option<&T> {
+        self.groups.get(slot / GROUP)?.get().map(|group| &group[slot % GROUP])
     }
 }
 
@@ -118,8 +154,8 @@ pub struct ModelMetrics {
     pub overhead: Histogram,
     /// Endpoint time by completion token.
     pub per_token: Histogram,
-    /// Attempts by endpoint.
-    pub attempts: Box<[AttemptMetrics]>,
+    /// Attempts by the endpoint's slot.
+    pub attempts: Numbered<AttemptMetrics>,
 }
 
 /// Attempts of one model on one endpoint.
@@ -131,8 +167,8 @@ pub struct AttemptMetrics {
     pub failure: Counter,
 }
 
-impl ModelMetrics {
-    fn new(endpoints: usize) -> Self {
+impl Default for ModelMetrics {
+    fn default() -> Self {
         Self {
             by_status: Default::default(),
             tokens_input: Counter::default(),
@@ -144,10 +180,12 @@ impl ModelMetrics {
             gap: Histogram::new(&SHORT_US),
             overhead: Histogram::new(&SHORT_US),
             per_token: Histogram::new(&SHORT_US),
-            attempts: (0..endpoints).map(|_| AttemptMetrics::default()).collect(),
+            attempts: Numbered::default(),
         }
     }
+}
 
+impl ModelMetrics {
     /// Counts an answer.
     pub fn status(&self, status: u16) {
         let last = STATUSES.len() - 1;
@@ -177,8 +215,8 @@ pub struct GuardMetrics {
 /// Requests that the door refused, on one shard.
 #[derive(Debug, Default)]
 pub struct LimiterMetrics {
-    /// By their rate, by the zone's place in the configuration.
-    pub zones: Box<[Counter]>,
+    /// By their rate, by the zone's slot.
+    pub zones: Numbered<Counter>,
     /// By the count of their client.
     pub concurrent: Counter,
     /// By the count of their key.
@@ -195,7 +233,6 @@ pub struct LimiterMetrics {
 #[derive(Debug)]
 pub struct ShardMetrics {
     models: Box<[OnceLock<Box<ModelMetrics>>]>,
-    endpoints: usize,
     /// Client connections open now.
     pub connections: Counter,
     /// Client connections accepted.
@@ -216,6 +253,12 @@ pub struct ShardMetrics {
     pub local_by_status: [Counter; STATUSES.len()],
     /// Attempts after the first.
     pub retries: Counter,
+    /// Retries that the budget did not allow.
+    pub retries_refused: Counter,
+    /// Times that another model was asked in place of one that failed.
+    pub fallbacks: Counter,
+    /// How long requests waited in line, served or not.
+    pub queue_wait: Histogram,
     /// Clients that left during an exchange.
     pub clients_gone: Counter,
     /// Upstream connections opened.
@@ -236,13 +279,10 @@ pub struct ShardMetrics {
     pub thread: AtomicUsize,
 }
 
-impl ShardMetrics {
-    /// Zero everywhere, for so many endpoints and zones of limits.
-    #[must_use]
-    pub fn new(endpoints: usize, zones: usize) -> Self {
+impl Default for ShardMetrics {
+    fn default() -> Self {
         Self {
             models: (0..SLOTS_MAX).map(|_| OnceLock::new()).collect(),
-            endpoints,
             connections: Counter::default(),
             accepted: Counter::default(),
             handed_over: Counter::default(),
@@ -253,26 +293,28 @@ impl ShardMetrics {
             exchanges: Counter::default(),
             local_by_status: Default::default(),
             retries: Counter::default(),
+            retries_refused: Counter::default(),
+            fallbacks: Counter::default(),
+            queue_wait: Histogram::new(&EXCHANGE_US),
             clients_gone: Counter::default(),
             upstream_connects: Counter::default(),
             upstream_reuses: Counter::default(),
             upstream_idle: Counter::default(),
             guard: GuardMetrics::default(),
-            limiter: LimiterMetrics {
-                zones: (0..zones).map(|_| Counter::default()).collect(),
-                ..LimiterMetrics::default()
-            },
+            limiter: LimiterMetrics::default(),
             panics: Counter::default(),
             tasks: Counter::default(),
             thread: AtomicUsize::new(0),
         }
     }
+}
 
+impl ShardMetrics {
     /// The numbers of a model, made when first asked for.
     #[must_use]
     pub fn model(&self, slot: usize) -> &ModelMetrics {
         let cell = &self.models[if slot < SLOTS_MAX { slot } else { 0 }];
-        cell.get_or_init(|| Box::new(ModelMetrics::new(self.endpoints)))
+        cell.get_or_init(Box::default)
     }
 
     /// The numbers of a model, if it was ever used on this shard.
@@ -296,7 +338,7 @@ mod tests {
 
     #[test]
     fn slots_are_bounded_and_stable() {
-        let slots = Slots::default();
+        let slots = Slots::new(SLOTS_MAX);
         assert_eq!(slots.of("a"), 1);
         for n in 0..SLOTS_MAX {
             let _ = slots.of(&format!("m{n}"));
@@ -304,7 +346,7 @@ mod tests {
         assert_eq!(slots.of("a"), 1);
         assert_eq!(slots.of("one too many"), 0);
         assert_eq!(slots.names().len(), SLOTS_MAX);
-        let metrics = ShardMetrics::new(2, 0);
+        let metrics = ShardMetrics::default();
         metrics.model(7).status(204);
         metrics.model(7).status(418);
         assert_eq!(metrics.model(7).by_status[0].get(), 1);

@@ -7,6 +7,7 @@
 
 mod guard;
 mod limiter;
+mod reliability;
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
@@ -23,6 +24,7 @@ pub fn render(world: &World) -> String {
     page.own(&models);
     page.endpoints();
     page.shards();
+    page.reliability();
     page.limiter();
     page.guard();
     if world.config.metrics.litellm_names {
@@ -47,7 +49,7 @@ struct Model {
     gap: Reading,
     overhead: Reading,
     per_token: Reading,
-    /// Success and failure by endpoint.
+    /// Success and failure by the endpoint's slot.
     attempts: Vec<[u64; 2]>,
 }
 
@@ -73,7 +75,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn models(&self) -> Vec<Model> {
-        let names = self.world.slots.names();
+        let names = self.world.models.names();
         let listed = names.iter().enumerate().filter(|(slot, _)| *slot > 0 || self.used(0));
         listed.map(|(slot, name)| self.model(slot, name)).collect()
     }
@@ -91,12 +93,13 @@ impl Page<'_> {
             reading
         };
         let mut by_status = [0; STATUSES.len()];
-        let mut attempts = vec![[0; 2]; self.world.registry.len()];
+        let mut attempts = vec![[0; 2]; self.world.endpoints.names().len()];
         for metrics in &used {
             for (sum, count) in by_status.iter_mut().zip(&metrics.by_status) {
                 *sum += count.get();
             }
-            for (sum, count) in attempts.iter_mut().zip(&metrics.attempts) {
+            for (slot, sum) in attempts.iter_mut().enumerate() {
+                let Some(count) = metrics.attempts.if_used(slot) else { continue };
                 sum[0] += count.success.get();
                 sum[1] += count.failure.get();
             }
@@ -293,7 +296,20 @@ impl Page<'_> {
                 "corelane_catalog_generation",
                 "gauge",
                 "Grows with each change of the models served.",
-                world.generation(),
+                world.catalog_generation(),
+            ),
+            ("corelane_config_generation", "gauge", "Grows with each reload.", world.number),
+            (
+                "corelane_reloads_total",
+                "counter",
+                "Configurations taken since the start.",
+                world.reloads.load(Ordering::Relaxed),
+            ),
+            (
+                "corelane_reloads_refused_total",
+                "counter",
+                "Configurations refused since the start.",
+                world.reloads_refused.load(Ordering::Relaxed),
             ),
             ("corelane_draining", "gauge", "1 while no new work is taken.", u64::from(world.is_draining())),
         ] {
@@ -422,7 +438,11 @@ impl Page<'_> {
             ("litellm_deployment_success_responses_total", "counter", "Attempts answered by a deployment."),
             ("litellm_deployment_failure_responses_total", "counter", "Attempts failed by a deployment."),
             ("litellm_deployment_total_requests_total", "counter", "Attempts on a deployment."),
-            ("litellm_deployment_cooled_down_total", "counter", "Times a deployment was marked unhealthy."),
+            (
+                "litellm_deployment_cooled_down_total",
+                "counter",
+                "Times a deployment was marked unhealthy, or rested.",
+            ),
             ("litellm_deployment_state", "gauge", "0 healthy, 1 partial outage, 2 complete outage."),
         ] {
             self.family(name, kind, help);
@@ -437,14 +457,18 @@ impl Page<'_> {
                         ("requested_model", &deployment.name),
                     ];
                     let counted = models.iter().find(|model| model.slot == deployment.slot);
-                    let [success, failure] =
-                        counted.map_or([0; 2], |model| model.attempts[candidate.endpoint]);
+                    let [success, failure] = counted
+                        .and_then(|model| model.attempts.get(endpoint.slot))
+                        .copied()
+                        .unwrap_or_default();
                     let value = match name {
                         "litellm_deployment_success_responses_total" => success,
                         "litellm_deployment_failure_responses_total" => failure,
                         "litellm_deployment_total_requests_total" => success + failure,
-                        "litellm_deployment_cooled_down_total" => endpoint.marked_down(),
-                        _ if !endpoint.health().is_up() => 2,
+                        "litellm_deployment_cooled_down_total" => {
+                            endpoint.marked_down() + endpoint.breaker_openings()
+                        }
+                        _ if !endpoint.health().is_up() || !endpoint.breaker().is_closed() => 2,
                         _ => u64::from(endpoint.health().run() > 0),
                     };
                     self.line(name, &labels, value);

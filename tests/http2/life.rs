@@ -11,7 +11,7 @@ use super::{CHAT, slow};
 #[test]
 fn a_drain_lets_streams_finish_and_takes_no_more() {
     let mut options = quick(1);
-    (options[0].tokens, options[0].token_interval) = (20, Duration::from_millis(50));
+    (options[0].tokens, options[0].token_interval) = (60, Duration::from_millis(50));
     let mut edge = Edge::start(options, "", "");
     let mut client = edge.connect();
     let mut idle = edge.connect();

@@ -13,6 +13,7 @@ pub mod corpus;
 pub mod fleet;
 pub mod h2;
 pub mod lane;
+pub mod open_loop;
 pub mod tls;
 pub mod upstream;
 
@@ -216,4 +217,16 @@ fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr, Option<SocketAddr>)>
     let tls = value("https=");
     let plain = value("http=").or_else(|| tls.map(|_| SocketAddr::from(([0, 0, 0, 0], 0))));
     Some((plain?, value("admin=")?, tls))
+}
+
+impl Gateway {
+    /// As `start`, by a command that was given an environment or limits of its own; its arguments follow.
+    pub fn start_by(toml: &str, command: Command) -> Gateway {
+        Gateway::run(toml, command)
+    }
+}
+
+/// The configuration with the driver that the environment asks for, for processes that are started otherwise.
+pub fn configured(toml: &str) -> String {
+    with_driver(toml)
 }

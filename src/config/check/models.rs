@@ -6,9 +6,10 @@ use super::super::guard::Guard;
 use super::super::problem::{choices, quote};
 use super::super::reader::{Place, Table, Value};
 use super::super::render::STRATEGIES;
-use super::super::{Endpoint, Model, Price, Strategy};
+use super::super::{Endpoint, Model, Price, Strategy, Timeouts};
 use super::endpoints::WEIGHT_MAX;
-use super::unavailable;
+use super::policy::read_timeouts;
+use super::reliability::read_names;
 
 /// Public names that a gateway may have: each is a label in the metrics.
 const MODELS_MAX: usize = 10_000;
@@ -24,18 +25,25 @@ pub fn normalized(name: &str) -> String {
     lower
 }
 
-/// Every model in the file's order; `default` is the strategy of those that name none.
-pub(super) fn read(
-    root: &mut Table<'_>,
-    endpoints: &[Endpoint],
-    default: Strategy,
-    guard: &Guard,
-) -> Vec<Model> {
-    let by_name: HashMap<&str, usize> =
-        endpoints.iter().enumerate().map(|(index, endpoint)| (endpoint.name.as_str(), index)).collect();
+/// What the other sections say that models refer to, or have where they say nothing.
+pub(super) struct Around<'a> {
+    pub(super) endpoints: &'a [Endpoint],
+    pub(super) strategy: Strategy,
+    pub(super) timeouts: &'a Timeouts,
+    pub(super) guard: &'a Guard,
+}
+
+/// Every model in the file's order.
+pub(super) fn read(root: &mut Table<'_>, around: &Around<'_>) -> Vec<Model> {
+    let by_name: HashMap<&str, usize> = around
+        .endpoints
+        .iter()
+        .enumerate()
+        .map(|(index, endpoint)| (endpoint.name.as_str(), index))
+        .collect();
     let mut first_lines: HashMap<String, u32> = HashMap::new();
     let models = root.sections("models", |table| {
-        let model = read_model(table, endpoints, &by_name, default, guard);
+        let model = read_model(table, around, &by_name);
         if !model.name.is_empty()
             && let Some(line) = first_lines.insert(normalized(&model.name), table.place.line)
         {
@@ -52,29 +60,25 @@ pub(super) fn read(
     models
 }
 
-fn read_model(
-    table: &mut Table<'_>,
-    endpoints: &[Endpoint],
-    by_name: &HashMap<&str, usize>,
-    default: Strategy,
-    guard: &Guard,
-) -> Model {
+fn read_model(table: &mut Table<'_>, around: &Around<'_>, by_name: &HashMap<&str, usize>) -> Model {
+    let endpoints = around.endpoints;
     let name =
         table.require("name", r#"e.g. name = "ollama/llama3.2""#).and_then(read_name).unwrap_or_default();
     let upstream_model = read_upstream_model(table, &name);
     let chosen = table.take("endpoints").map(|value| read_endpoints(value, by_name)).unwrap_or_default();
     let order = if chosen.is_empty() { (0..endpoints.len()).collect() } else { chosen.clone() };
-    let model = Model {
+    Model {
         name,
         upstream_model,
         endpoints: chosen,
-        strategy: table.word("strategy", &STRATEGIES, default),
+        strategy: table.word("strategy", &STRATEGIES, around.strategy),
         weights: read_weights(table, endpoints, &order),
-        guard: super::guard::profile_of(table, guard),
+        guard: super::guard::profile_of(table, around.guard),
         price: table.section("price", read_price),
-    };
-    unavailable::refuse_fallbacks(table);
-    model
+        fallbacks: table.take("fallbacks").map(read_names).unwrap_or_default(),
+        context_window_fallbacks: table.take("context_window_fallbacks").map(read_names).unwrap_or_default(),
+        timeouts: table.section("timeouts", |table| read_timeouts(table, around.timeouts)),
+    }
 }
 
 fn read_name(value: Value<'_>) -> Option<String> {

@@ -1,4 +1,4 @@
-//! The small sections: how endpoints are picked, probed, waited for and tried again, and what is told about it.
+//! The small sections: how endpoints are picked, probed and waited for, and what is told about it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::problem::{choices, quote};
 use super::super::reader::{Table, Value};
 use super::super::render::{LEVELS, STRATEGIES};
-use super::super::{Access, Balance, Health, Log, Metrics, Retry, Timeouts};
+use super::super::{Access, Balance, Health, Log, Metrics, Timeouts};
 use super::unavailable;
 
 const MS: Duration = Duration::from_millis(1);
@@ -46,22 +46,13 @@ fn read_expect_field(value: Value<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-pub(super) fn read_timeouts(table: &mut Table<'_>) -> Timeouts {
-    let default = Timeouts::default();
+/// Deadlines, each over the one of `default`.
+pub(super) fn read_timeouts(table: &mut Table<'_>, default: &Timeouts) -> Timeouts {
     Timeouts {
         connect: table.time("connect", MS, default.connect),
         first_byte: table.time("first_byte", MS, default.first_byte),
         idle: table.time("idle", MS, default.idle),
         total: table.time("total", MS, default.total),
-    }
-}
-
-pub(super) fn read_retry(table: &mut Table<'_>) -> Retry {
-    let default = Retry::default();
-    Retry {
-        attempts: table.integer("attempts", 1, 100, default.attempts),
-        on_timeout: table.flag("on_timeout", default.on_timeout),
-        backoff: table.time("backoff", Duration::ZERO, default.backoff),
     }
 }
 

@@ -1,13 +1,14 @@
 //! `[server]`: listeners, bounds, and the headers of every answer.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::problem::quote;
 use super::super::reader::{Table, Value};
 use super::super::render::DRIVERS;
 use super::super::{Bytes, Cidr, Server};
-use super::endpoints::read_secret;
+use super::endpoints::{read_path, read_secret};
 use super::{cors, tls};
 
 /// Listeners that a gateway may have, plain and TLS each.
@@ -19,6 +20,8 @@ const PROXIES_MAX: usize = 256;
 /// Headers that may be added to an answer, and the bytes of one of them.
 const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 4096;
+/// Longest path of a Unix socket, in bytes: `sun_path` of Linux without its final zero.
+const SOCKET_BYTES_MAX: usize = 107;
 
 /// Headers that say how an answer is framed, what it is, or which one it is: the gateway's own.
 const RESERVED_HEADERS: [&str; 13] = [
@@ -82,6 +85,8 @@ pub(super) fn read(table: &mut Table<'_>) -> Server {
         gzip_bytes_min: table.size("gzip_bytes_min", Bytes(1), gib, default.gzip_bytes_min),
         messages_max: table.integer("messages_max", 1, MESSAGES_MAX, default.messages_max),
         admin_token: table.take("admin_token").and_then(|value| read_secret(&value)),
+        handover_socket: table.take("handover_socket").and_then(|value| read_socket(&value)),
+        watch: table.flag("watch", default.watch),
     };
     check_bounds(table, &server);
     server
@@ -211,6 +216,16 @@ fn check_header_value(text: &str, value: &Value<'_>) {
     } else if text.len() > HEADER_BYTES_MAX {
         value.wrong(format!("a header value of {} bytes", text.len()), format!("at most {HEADER_BYTES_MAX}"));
     }
+}
+
+/// A socket's path; `None`: empty, or none.
+fn read_socket(value: &Value<'_>) -> Option<PathBuf> {
+    let path = read_path(value)?;
+    let bytes = path.as_os_str().len();
+    if bytes > SOCKET_BYTES_MAX {
+        value.wrong(format!("a socket's path of {bytes} bytes"), format!("at most {SOCKET_BYTES_MAX}"));
+    }
+    Some(path)
 }
 
 /// A body that may never be held must not be promised.

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use super::super::{Access, Bytes, Driver, Kind, Level, builtin, effective};
+use super::super::{Access, Bytes, Driver, Kind, Level, Strategy, builtin, effective};
 use super::*;
 
 mod edge;
+mod reliability;
 mod rules;
 
 const ONE: &str = "[[endpoints]]\nname = \"a\"\nurl = \"http://h:1\"\n";
@@ -24,8 +25,15 @@ fn example(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
 }
 
-const EXAMPLES: [&str; 6] =
-    ["minimal.toml", "ollama.toml", "weighted.toml", "openai-compatible.toml", "guard.toml", "edge.toml"];
+const EXAMPLES: [&str; 7] = [
+    "minimal.toml",
+    "ollama.toml",
+    "weighted.toml",
+    "openai-compatible.toml",
+    "guard.toml",
+    "edge.toml",
+    "reliability.toml",
+];
 
 #[test]
 fn every_example_loads_and_comes_back_from_effective() {
@@ -113,6 +121,8 @@ upstream_idle_max = 0
 write_timeout = "24h"
 drain_timeout = "0s"
 trusted_proxies = ["10.0.0.0/8", "::1"]
+handover_socket = "/run/\"corelane\"/händ.sock"
+watch = true
 headers = { z-last = "say \"hi\" \\ bye", "A!#first" = "a\tb" }
 [[endpoints]]
 name = "b:2"
@@ -128,7 +138,9 @@ name = "ollama_chat/Llama:latest"
 endpoints = ["a.1", "b:2"]
 weights = { "b:2" = 3 }
 strategy = "weighted"
-fallbacks = []
+fallbacks = ["x1", "elsewhere"]
+context_window_fallbacks = ["x2"]
+timeouts = { connect = "1500ms", total = "24h" }
 price = { input_per_1k = 1, output_per_1k = 1.5e-7 }
 [[models]]
 name = "x*"
@@ -153,6 +165,25 @@ total = "4s"
 attempts = 1
 on_timeout = false
 backoff = "0ms"
+budget_percent = 1000
+budget_min = 0
+[fallbacks]
+default = ["x3", "ollama_chat/llama"]
+models_max = 0
+[breaker]
+enabled = false
+failures = 7
+share_percent = 100
+requests_min = 1
+window = "1500ms"
+open = "100ms"
+open_max = "1h"
+retry_after_max = "0s"
+missing = "1ms"
+[queue]
+max = 0
+timeout = "1ms"
+heartbeat = "250ms"
 [guard]
 enabled = false
 [cache]

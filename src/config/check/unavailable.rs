@@ -21,15 +21,6 @@ pub(super) fn refuse_budget(table: &mut Table<'_>) {
     }
 }
 
-/// Refuses fallbacks of a model; an empty list is none.
-pub(super) fn refuse_fallbacks(table: &mut Table<'_>) {
-    if let Some(value) = table.take("fallbacks")
-        && value.items().is_some_and(|items| !items.is_empty())
-    {
-        missing(&value, "a fallback to another model", "remove fallbacks; list several endpoints instead");
-    }
-}
-
 /// Refuses bodies in the log, and a log that is not masked.
 pub(super) fn refuse_log_flags(table: &mut Table<'_>) {
     if let Some(value) = table.take("bodies")

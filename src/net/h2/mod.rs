@@ -150,8 +150,8 @@ impl Connection {
                 if (live.get() == 0) != *resting {
                     *resting = !*resting;
                     match (*resting, *ending) {
-                        (true, false) => idle.set_idle(now_us().saturating_add(*keep_alive_us)),
-                        (false, false) => idle.set_idle(u64::MAX - 1), // a drain fires it
+                        (true, false) => idle.set_idle_told(now_us().saturating_add(*keep_alive_us)),
+                        (false, false) => idle.set_idle_told(u64::MAX - 1), // a drain fires it
                         (true, true) => idle.set(now_us().saturating_add(FAREWELL_US)),
                         (false, true) => idle.clear(),
                     }

@@ -1,5 +1,5 @@
 //! What TLS listeners need: certificates, tickets, and the rules of the handshake, as one value that a reload
-//! exchanges while connections go on with what they began with.
+//! replaces while connections go on with what they began with.
 //!
 //! Tickets are stateless and their keys shared by all shards, so a client that comes back resumes wherever it lands;
 //! no session is stored. Early data is never accepted: it could be replayed (RFC 8446 section 8).
@@ -9,7 +9,6 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
@@ -22,7 +21,7 @@ use crate::config::edge::{Certificate, Tls};
 
 /// Makes sessions for accepted connections.
 pub struct Acceptor {
-    config: ArcSwap<ServerConfig>,
+    config: Arc<ServerConfig>,
 }
 
 impl Acceptor {
@@ -31,20 +30,20 @@ impl Acceptor {
     /// # Errors
     /// All that is wrong with them.
     pub fn new(tls: &Tls) -> Result<Self, Vec<Unfit>> {
-        Ok(Self { config: ArcSwap::from_pointee(server_config(tls)?) })
+        Ok(Self { config: Arc::new(server_config(tls)?) })
     }
 
-    /// Reads the files again. Tickets made before stay good unless clients have to show certificates.
+    /// Reads the files that `tls` names, to take the place of this one. Tickets made before stay good unless clients have
+    /// to show certificates.
     ///
     /// # Errors
-    /// All that is wrong with them; what was there before goes on.
-    pub fn reload(&self, tls: &Tls) -> Result<(), Vec<Unfit>> {
+    /// All that is wrong with them.
+    pub fn renewed(&self, tls: &Tls) -> Result<Self, Vec<Unfit>> {
         let mut fresh = server_config(tls)?;
         if tls.client_ca.is_none() {
-            fresh.ticketer = Arc::clone(&self.config.load().ticketer);
+            fresh.ticketer = Arc::clone(&self.config.ticketer);
         }
-        self.config.store(Arc::new(fresh));
-        Ok(())
+        Ok(Self { config: Arc::new(fresh) })
     }
 
     /// A session for a connection that has just come.
@@ -52,7 +51,7 @@ impl Acceptor {
     /// # Errors
     /// As [`Session::server`].
     pub fn session(&self) -> Result<Session, rustls::Error> {
-        Session::server(self.config.load_full())
+        Session::server(Arc::clone(&self.config))
     }
 }
 

@@ -164,12 +164,12 @@ fn a_reload_is_for_new_connections_and_a_bad_one_for_none() {
     let (files, authority) = (Files::new("reload"), authority());
     let ca = files.write("ca.pem", &authority.pem());
     let mut tls = settings(vec![files.signed(&["old.example"], &authority)]);
-    let acceptor = Acceptor::new(&tls).unwrap();
-    let (mut client, mut server) = pair(&acceptor, "old.example", &ca);
+    let old = Acceptor::new(&tls).unwrap();
+    let (mut client, mut server) = pair(&old, "old.example", &ca);
     carry(&mut client, &mut server, 1 << 20).unwrap();
 
     tls.certificates = vec![files.signed(&["new.example"], &authority)];
-    acceptor.reload(&tls).unwrap();
+    let acceptor = old.renewed(&tls).unwrap();
     let (mut sealed, mut opened) = (Vec::new(), Vec::new());
     server.seal(b"still here", &mut sealed).unwrap();
     client.receive(sealed, &mut opened).unwrap();
@@ -178,10 +178,10 @@ fn a_reload_is_for_new_connections_and_a_bad_one_for_none() {
     carry(&mut client, &mut server, 1 << 20).unwrap();
 
     tls.certificates[0].key = files.signed(&["third.example"], &authority).key;
-    let unfit = acceptor.reload(&tls).unwrap_err();
+    let unfit = acceptor.renewed(&tls).err().unwrap();
     assert_eq!(unfit, [Unfit::new("server.tls.key", "is not the key of the certificate")]);
     tls.certificates[0].cert = files.0.join("missing.pem");
-    assert_eq!(acceptor.reload(&tls).unwrap_err()[0].path, "server.tls.cert");
+    assert_eq!(acceptor.renewed(&tls).err().unwrap()[0].path, "server.tls.cert");
     let (mut client, mut server) = pair(&acceptor, "new.example", &ca);
     carry(&mut client, &mut server, 1 << 20).unwrap();
 }

@@ -11,9 +11,9 @@ impl Page<'_> {
             shards.iter().map(|shard| pick(&shard.metrics.limiter)).sum()
         };
         let mut refusals: Vec<(String, &str, u64)> = Vec::new();
-        for (at, zone) in self.world.config.limits.zones.iter().enumerate() {
-            let count = sum(&|limiter| limiter.zones.get(at).map_or(0, Counter::get));
-            refusals.push((zone.name.clone(), "rate", count));
+        for (slot, zone) in self.world.process.zones.names().iter().enumerate().skip(1) {
+            let count = sum(&|limiter| limiter.zones.if_used(slot).map_or(0, Counter::get));
+            refusals.push((zone.clone(), "rate", count));
         }
         refusals.push((String::new(), "concurrent", sum(&|limiter| limiter.concurrent.get())));
         refusals.push((String::new(), "key_concurrent", sum(&|limiter| limiter.key_concurrent.get())));

@@ -13,12 +13,12 @@ const ZONE: &str = "[[limits.zones]]\nname = 'z'\nrate = '1r/s'\n";
 const KEY: &str = "[[keys]]\nname = 'k'\nsecret = 'secret-of-k'\n";
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-fn good(text: &str) -> Config {
+pub(super) fn good(text: &str) -> Config {
     parse(&with_endpoint(text)).unwrap_or_else(|problems| panic!("{text}\n{problems}"))
 }
 
 /// Reads `text`, and asserts that its effective form is read as the same.
-fn there_and_back(text: &str) -> Config {
+pub(super) fn there_and_back(text: &str) -> Config {
     let config = good(text);
     let written = effective(&config);
     let back = parse(&written).unwrap_or_else(|problems| panic!("{problems}\n{written}"));

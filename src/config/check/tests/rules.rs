@@ -183,7 +183,6 @@ fn models_are_checked() {
         ("name = \"a\"\nweights = 5", ".weights", "expected a table", ""),
         ("name = \"a\"\nweights = { a = 0 }", ".weights.a", "out of range", "1 to 1000"),
         ("name = \"a\"\nweights = { zzz = 1 }", ".weights.zzz", "has no endpoint \"zzz\"", "known: a"),
-        ("name = \"a\"\nfallbacks = [\"b\"]", ".fallbacks", "not available in this version", "remove"),
         ("name = \"a\"\nfallbacks = 5", ".fallbacks", "expected an array", ""),
         ("name = \"a\"\nprice = 5", ".price", "expected a table", ""),
         ("name = \"a\"\nprice = { input = 5 }", ".price.input", "unknown key", "input_per_1k"),

@@ -1,0 +1,146 @@
+//! Other models in the place of one that has failed.
+//!
+//! When the attempts of a model are spent, its fallbacks are asked, each with attempts of its own, all under the exchange's one
+//! deadline. A caller's key and the guard hold for every one of them: a model that the key may not use is passed over, a
+//! profile of the fallback's own reads the request too, and a request that one profile has redacted does not go to a
+//! model under another. The answer carries the name of the model that gave it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Shard;
+use super::access::Record;
+use super::admit::Admitted;
+use super::attempt::Attempts;
+use super::exchange::{Exit, read_view};
+use super::head::Incoming;
+use super::limited::Patience;
+use super::relay::Answered;
+use super::screen::{self, Screen};
+use crate::api::{Failure, Task, Texts, View};
+use crate::catalog::Deployment;
+use crate::config::guard::Language;
+use crate::guard::Profile;
+use crate::retry::{Fallbacks, falls_back};
+use crate::world::{Reservation, Who};
+
+/// A request that has been let in and read, and the model that it goes to.
+pub struct Asked<'a> {
+    /// Where it runs.
+    pub shard: &'a Rc<Shard>,
+    /// As it came.
+    pub incoming: &'a Incoming,
+    /// Where its body begins.
+    pub body_at: usize,
+    /// What was read of the body.
+    pub view: View,
+    /// What is asked for.
+    pub task: Task,
+    /// Who asks.
+    pub admitted: &'a Admitted,
+    /// Whose requests it counts with while it waits.
+    pub who: Who<'a>,
+    /// The model, now.
+    pub deployment: Arc<Deployment>,
+    /// Whose scanners read the answer.
+    pub profile: Option<&'a Arc<Profile>>,
+    /// What the client is told in.
+    pub language: Language,
+}
+
+impl<'a> Asked<'a> {
+    /// Asks the model, then those that stand in for it, until one has content.
+    ///
+    /// # Errors
+    /// The failure of the last one asked.
+    pub async fn first_content(
+        &mut self,
+        patience: &mut Patience<'_>,
+        held: &mut Reservation,
+        record: &mut Record,
+    ) -> Result<Answered, Exit> {
+        let settings = &self.shard.world.config.fallbacks;
+        let mut chain: Option<Fallbacks> = None;
+        loop {
+            let named = if chain.is_none() { &self.view.model } else { &self.deployment.name };
+            let attempts = Attempts {
+                shard: self.shard,
+                deployment: &self.deployment,
+                incoming: self.incoming,
+                body_at: self.body_at,
+                view: &self.view,
+                task: self.task,
+                named,
+                who: self.who,
+            };
+            let failure = match attempts.first_content(patience, held, record).await {
+                Err(Some(failure)) => failure,
+                done => return done,
+            };
+            let too_long = failure.says_context_is_exceeded();
+            if !too_long && !falls_back(&failure) {
+                return Err(Some(failure));
+            }
+            let own = match &*self.deployment {
+                one if too_long => &one.context_window_fallbacks,
+                one if one.fallbacks.is_empty() && chain.is_none() => &settings.default,
+                one => &one.fallbacks,
+            };
+            let own = own.clone();
+            let chain =
+                chain.get_or_insert_with(|| Fallbacks::new(&self.deployment.name, settings.models_max));
+            if !Box::pin(self.go_on(chain, own, record)).await? {
+                return Err(Some(failure));
+            }
+        }
+    }
+
+    /// What reads the answer, if anything does.
+    #[must_use]
+    pub fn screen(&self) -> Option<Box<Screen>> {
+        self.profile.and_then(|profile| Screen::new(profile, self.task, self.language))
+    }
+
+    /// Turns to the next model that may be asked; `false`: there is none.
+    async fn go_on(
+        &mut self,
+        chain: &mut Fallbacks,
+        mut own: Vec<String>,
+        record: &mut Record,
+    ) -> Result<bool, Exit> {
+        while let Some(model) = chain.next(&std::mem::take(&mut own)) {
+            let Some(deployment) = self.shard.deployment(&model) else { continue };
+            if !deployment.serves(&self.shard.world.registry, self.task) || !self.admitted.may_use(&model) {
+                continue;
+            }
+            let caller = self.admitted.caller.as_ref().and_then(|caller| caller.guard);
+            let profile = self.shard.world.guard.profile(caller.or(deployment.guard));
+            let other = profile.filter(|&new| self.profile.is_none_or(|old| !Arc::ptr_eq(new, old)));
+            if let Some(profile) = other {
+                if !self.view.redactions.is_empty() {
+                    continue;
+                }
+                self.read_again(profile, record).await?;
+            }
+            self.shard.metrics().fallbacks.add(1);
+            record.falls_back(&deployment);
+            self.deployment = deployment;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Has another profile read the request.
+    async fn read_again(&mut self, profile: &'a Arc<Profile>, record: &mut Record) -> Result<(), Exit> {
+        let body = self.incoming.buffer.get(self.body_at..).unwrap_or_default();
+        let mut texts = Texts::default();
+        let again = read_view(self.shard, body, self.task, &mut texts);
+        self.view = again.map_err(|error| {
+            Some(Failure::new(crate::api::FailureKind::Internal, format!("The body reads anew as {error}.")))
+        })?;
+        let read = screen::request(self.shard, profile, &texts, body, &mut self.view, record);
+        self.language = read.await.map_err(Some)?;
+        self.profile = Some(profile);
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Families of what keeps failures from clients: breakers, retries, fallbacks, and the queue.
+
+use super::{Page, Reading};
+use crate::breaker::{Breaker, Reason, State};
+use crate::net::clock;
+use crate::telemetry::histogram::EXCHANGE_US;
+use crate::telemetry::metric::{Counter, ShardMetrics};
+
+impl Page<'_> {
+    /// Breakers, retries, fallbacks, and the queue.
+    pub(super) fn reliability(&mut self) {
+        self.breakers();
+        let sum = |pick: fn(&ShardMetrics) -> &Counter| {
+            self.world.shards.iter().map(|shard| pick(&shard.metrics).get()).sum::<u64>()
+        };
+        let (refused, fallbacks) = (sum(|m| &m.retries_refused), sum(|m| &m.fallbacks));
+        let hall = &self.world.hall;
+        for (name, kind, help, value) in [
+            ("corelane_retries_refused_total", "counter", "Retries that the budget did not allow.", refused),
+            (
+                "corelane_fallbacks_total",
+                "counter",
+                "Other models asked in place of a failed one.",
+                fallbacks,
+            ),
+            ("corelane_queue_waiting", "gauge", "Requests that wait for a place now.", hall.waiting().into()),
+            (
+                "corelane_running",
+                "gauge",
+                "Places of server.max_concurrent_requests that are taken.",
+                self.world.running.taken().into(),
+            ),
+        ] {
+            self.family(name, kind, help);
+            self.line(name, &[], value);
+        }
+        let name = "corelane_queue_next_seconds";
+        self.family(name, "gauge", "How long one more request would wait, as things go.");
+        self.real(name, &[], seconds(hall.wait_ms()));
+        let mut waits = Reading::new(&EXCHANGE_US);
+        self.world.shards.iter().for_each(|shard| shard.metrics.queue_wait.add_to(&mut waits));
+        self.family("corelane_queue_wait_seconds", "histogram", "Time in line, served or not.");
+        self.histogram("corelane_queue_wait_seconds", &[], &waits);
+    }
+
+    /// State, reason and time to the next trial of every breaker: of an endpoint, and of a model on it.
+    fn breakers(&mut self) {
+        let world = self.world;
+        let (catalog, _) = world.catalog();
+        let now_ms = clock::now_ms();
+        let whole =
+            world.registry.iter().map(|endpoint| (endpoint.config.name.as_str(), "", endpoint.breaker()));
+        let models = catalog.listed.iter().flat_map(|model| {
+            model.candidates.iter().map(|candidate| {
+                let name = world.registry[candidate.endpoint].config.name.as_str();
+                (name, model.name.as_str(), &*candidate.breaker)
+            })
+        });
+        let all: Vec<(&str, &str, &Breaker)> = whole.chain(models).collect();
+        let name = "corelane_breaker_state";
+        self.family(name, "gauge", "0 closed, 1 half-open, 2 open; without a model: of the whole endpoint.");
+        for &(endpoint, model, breaker) in &all {
+            let (state, reason, _) = seen(breaker, now_ms);
+            self.line(name, &[("endpoint", endpoint), ("model", model), ("reason", reason)], state);
+        }
+        let name = "corelane_breaker_retry_seconds";
+        self.family(name, "gauge", "Time until an open breaker lets one request through.");
+        for &(endpoint, model, breaker) in &all {
+            let (_, _, retry_ms) = seen(breaker, now_ms);
+            self.real(name, &[("endpoint", endpoint), ("model", model)], seconds(retry_ms));
+        }
+        let name = "corelane_breaker_opened_total";
+        self.family(name, "counter", "Times that the breaker of an endpoint opened.");
+        for endpoint in &world.registry {
+            self.line(name, &[("endpoint", &endpoint.config.name)], endpoint.breaker_openings());
+        }
+    }
+}
+
+fn seconds(ms: u64) -> f64 {
+    std::time::Duration::from_millis(ms).as_secs_f64()
+}
+
+/// The number of its state, its reason, and the milliseconds to its next trial.
+fn seen(breaker: &Breaker, now_ms: u64) -> (u64, &'static str, u64) {
+    match breaker.state(now_ms) {
+        State::Closed => (0, Reason::None.name(), 0),
+        State::HalfOpen { reason } => (1, reason.name(), 0),
+        State::Open { until_ms, reason } => (2, reason.name(), until_ms.saturating_sub(now_ms)),
+    }
+}

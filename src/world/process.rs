@@ -1,0 +1,192 @@
+//! What lives as long as the process, whatever its configuration becomes: the shards' numbers, names of metrics, the log,
+//! and counts of what is going on.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use crossbeam_queue::SegQueue;
+use crossbeam_utils::CachePadded;
+
+use crate::net::handoff::Door;
+use crate::queue::{Bell, Flow, Flows, Hall, Places};
+use crate::telemetry::log::Log;
+use crate::telemetry::metric::{NUMBERS_MAX, SLOTS_MAX, ShardMetrics, Slots};
+
+use super::errand::Errand;
+
+/// One running gateway.
+pub struct Process {
+    /// Per shard.
+    pub shards: Vec<ShardShared>,
+    /// Models that have metrics.
+    pub models: Slots,
+    /// Endpoints that have metrics.
+    pub endpoints: Slots,
+    /// Zones of limits that have metrics.
+    pub zones: Slots,
+    /// Lines for people.
+    pub log: Log,
+    /// Somebody asks for a drain; the main thread begins it.
+    pub drain_asked: AtomicBool,
+    /// No new work is taken.
+    pub draining: AtomicBool,
+    /// Another process serves the same sockets: they are left, not emptied.
+    pub handed_over: AtomicBool,
+    /// When the process began to serve.
+    pub started: SystemTime,
+    /// Configurations taken since the start.
+    pub reloads: AtomicU64,
+    /// Configurations refused since the start.
+    pub reloads_refused: AtomicU64,
+    /// What the main thread is asked for.
+    pub errands: SegQueue<Arc<Errand>>,
+    /// Exchanges of all shards that may run at once.
+    pub running: Arc<Places>,
+    /// By shard: who wakes its waiters.
+    pub bells: Arc<[Bell]>,
+    /// Who waits.
+    pub hall: Hall,
+    flows: Flows,
+    hasher: RandomState,
+    connections: CachePadded<AtomicUsize>,
+    buffered: CachePadded<AtomicU64>,
+}
+
+/// What a shard shows to others.
+pub struct ShardShared {
+    /// Its numbers; only the shard writes.
+    pub metrics: ShardMetrics,
+    /// Where others hand sockets to it.
+    pub door: Door,
+    /// Its driver's name, once it runs.
+    pub driver: std::sync::OnceLock<&'static str>,
+}
+
+/// A listening socket that the main thread holds: when that lets go of it, it is closed where nobody accepts from it.
+pub type Socket = Weak<TcpListener>;
+
+impl Process {
+    /// A process of `shards` shards that has no world yet.
+    #[must_use]
+    pub fn new(shards: usize, log: Log) -> Arc<Self> {
+        let shared = || ShardShared {
+            metrics: ShardMetrics::default(),
+            door: Door::default(),
+            driver: std::sync::OnceLock::new(),
+        };
+        let bells: Arc<[Bell]> = (0..shards).map(|_| Bell::default()).collect();
+        Arc::new(Self {
+            shards: (0..shards).map(|_| shared()).collect(),
+            models: Slots::new(SLOTS_MAX),
+            endpoints: Slots::new(NUMBERS_MAX),
+            zones: Slots::new(NUMBERS_MAX),
+            log,
+            drain_asked: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
+            started: SystemTime::now(),
+            reloads: AtomicU64::new(0),
+            reloads_refused: AtomicU64::new(0),
+            errands: SegQueue::new(),
+            running: Places::new(0, Arc::clone(&bells)),
+            bells,
+            hall: Hall::default(),
+            flows: Flows::default(),
+            hasher: RandomState::new(),
+            connections: CachePadded::default(),
+            buffered: CachePadded::default(),
+        })
+    }
+
+    /// Whether no new work is taken.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// What the requests of somebody count on while they wait.
+    #[must_use]
+    pub fn flow(&self, who: Who<'_>) -> &Flow {
+        self.flows.of(match who.caller {
+            Some(name) => self.hasher.hash_one(name),
+            None => self.hasher.hash_one(who.address),
+        })
+    }
+
+    /// Bytes that large bodies and answers hold.
+    #[must_use]
+    pub fn buffered(&self) -> u64 {
+        self.buffered.load(Ordering::Relaxed)
+    }
+
+    /// Takes one of `max` connections; `None`: all are taken.
+    #[must_use]
+    pub fn seat(self: &Arc<Self>, max: usize) -> Option<Seat> {
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        let seat = Seat(Arc::clone(self));
+        (before < max).then_some(seat)
+    }
+
+    /// A reservation of no bytes yet, of `bytes_max` for all.
+    #[must_use]
+    pub fn reservation(self: &Arc<Self>, bytes_max: u64) -> Reservation {
+        Reservation { process: Arc::clone(self), bytes_max, bytes: 0 }
+    }
+}
+
+/// Who asks: a caller by its key, else an address.
+#[derive(Debug, Clone, Copy)]
+pub struct Who<'a> {
+    /// The name of the key, if one was shown.
+    pub caller: Option<&'a str>,
+    /// The client's address.
+    pub address: IpAddr,
+}
+
+/// One client connection; released on drop.
+pub struct Seat(Arc<Process>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Bytes below which a buffer is not counted: its owner is bounded by number.
+pub const UNCOUNTED: u64 = 64 * 1024;
+
+/// Bytes that one exchange holds of `buffered_bytes_max`; released on drop.
+pub struct Reservation {
+    process: Arc<Process>,
+    bytes_max: u64,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// Raises the reservation to `bytes` in all; the first [`UNCOUNTED`] are free. `false`: the bound is reached.
+    pub fn raise_to(&mut self, bytes: usize) -> bool {
+        let wanted = (bytes as u64).saturating_sub(UNCOUNTED);
+        let more = wanted.saturating_sub(self.bytes);
+        if more == 0 {
+            return true;
+        }
+        let before = self.process.buffered.fetch_add(more, Ordering::Relaxed);
+        if before + more > self.bytes_max {
+            self.process.buffered.fetch_sub(more, Ordering::Relaxed);
+            return false;
+        }
+        self.bytes = wanted;
+        true
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.process.buffered.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
