@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub use made::{make, unfit};
 pub use upgrade::Inheritance;
@@ -34,6 +35,9 @@ use sockets::Sockets;
 
 /// Operations in flight at once on a shard's ring before it must be flushed.
 const ENTRIES: u32 = 1024;
+
+/// How often a shard looks whether it may begin, and the main thread whether all have.
+const OPEN_LOOK: Duration = Duration::from_millis(1);
 
 /// What a gateway is started with.
 pub struct Start {
@@ -62,6 +66,8 @@ pub struct Gateway {
     watch: reload::Watch,
     door: upgrade::Door,
     successor: Option<upgrade::Successor>,
+    /// Those that something may still run under.
+    worlds: Vec<Arc<World>>,
     shards: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
     stop_control: Arc<AtomicBool>,
@@ -110,7 +116,12 @@ impl Gateway {
             handles.push(thread.spawn(move || shard(index, process, current, pin, &serving, &told))?);
             ready.recv().unwrap_or_else(|_| Err(io::Error::other("a shard ended at its start")))?;
         }
+        // Nothing is accepted before it is certain that this process stays.
         let has_predecessor = inheritance.ready(&process.log)?;
+        process.open.store(true, Ordering::Release);
+        while serving.load(Ordering::Acquire) < shards && !handles.iter().any(JoinHandle::is_finished) {
+            std::thread::park_timeout(OPEN_LOOK);
+        }
         let door = upgrade::Door::open(&world.config.server, has_predecessor, &process.log);
         Ok(Self {
             process,
@@ -119,6 +130,7 @@ impl Gateway {
             watch: reload::Watch::new(file),
             door,
             successor: None,
+            worlds: vec![world],
             shards: handles,
             control,
             stop_control,
@@ -133,11 +145,11 @@ impl Gateway {
         loop {
             match signal::wait(100) {
                 Some(Signal::Drain) => self.process.drain_asked.store(true, Ordering::Release),
-                Some(Signal::Reload) => {
+                Some(Signal::Reload) if !self.process.is_draining() => {
                     let _ = self.reload("HUP"); // the log has said it
                 }
                 Some(Signal::Upgrade) => self.upgrade(),
-                None => {}
+                Some(Signal::Reload) | None => {}
             }
             if !self.process.is_draining() && self.shards.iter().any(JoinHandle::is_finished) {
                 self.process.log.write(Level::Error, format_args!("a shard has ended; draining the others"));
@@ -145,13 +157,18 @@ impl Gateway {
                 whole = false;
             }
             if !self.process.is_draining() && self.process.drain_asked.load(Ordering::Acquire) {
+                self.abandon_successor();
                 self.sockets.close(); // the shards close them when they have accepted what waits there
                 self.process.draining.store(true, Ordering::Release);
             }
+            // A world that nothing runs under any more ends here, not on a shard.
+            self.worlds.retain(|world| Arc::strong_count(world) > 1);
             if !self.process.is_draining() {
                 self.run_errands();
                 self.follow_successor();
-            } else if self.serving.load(Ordering::Acquire) == 0 {
+            } else if self.serving.load(Ordering::Acquire) == 0
+                || self.shards.iter().all(JoinHandle::is_finished)
+            {
                 break;
             }
         }
@@ -167,9 +184,10 @@ impl Gateway {
 
     /// What others ask for: reloads by the admin listener, by the file's change, and processes at the door.
     fn run_errands(&mut self) {
-        while let Some(errand) = self.process.errands.pop() {
+        let errands: Vec<_> = std::iter::from_fn(|| self.process.errands.pop()).collect();
+        if !errands.is_empty() {
             let outcome = self.reload("POST /reload");
-            errand.done(outcome);
+            errands.iter().for_each(|errand| errand.done(outcome.clone()));
         }
         if self.watch.changed(self.current.world().config.server.watch) {
             let _ = self.reload("the file has changed"); // the log has said it
@@ -235,15 +253,17 @@ fn shard(
     process.shards[index].metrics.thread.store(cpu::thread_id(), Ordering::Relaxed);
     let core = Core::new(index, process, current);
     runtime.block_on(async {
+        let _ = told.send(Ok(()));
+        while !core.process.open.load(Ordering::Acquire) {
+            clock::sleep(OPEN_LOOK).await;
+        }
         if let Err(error) = core.listen() {
-            let _ = told.send(Err(error));
-            return;
+            core.process.log.write(Level::Error, format_args!("shard {index}: cannot listen yet: {error}"));
         }
         task::spawn(&core.tasks, serve::receive(std::rc::Rc::clone(&core)));
         task::spawn(&core.tasks, line::usher(std::rc::Rc::clone(&core)));
         task::spawn(&core.tasks, serve::housekeeping(std::rc::Rc::clone(&core)));
         serving.fetch_add(1, Ordering::AcqRel);
-        let _ = told.send(Ok(()));
         while !core.process.is_draining() {
             clock::sleep(clock::TICK).await;
         }
@@ -260,15 +280,17 @@ async fn drain(core: &Core) {
     let config = &core.current.world().config;
     // Nobody waits for a process whose place is taken: what runs has all the time it had before.
     let limit = if handed_over {
-        config.server.drain_timeout.max(config.timeouts.total)
+        let totals = config.models.iter().map(|model| model.timeouts.total).max();
+        config.server.drain_timeout.max(totals.unwrap_or_default())
     } else {
         config.server.drain_timeout
     };
     let end_us = core.clock.now_us().saturating_add(crate::shard::head::micros(limit));
     // A connection that has just been accepted is on its way to be counted.
     clock::sleep(clock::TICK).await;
-    while core.metrics().connections.get() > 0 && core.clock.now_us() < end_us {
-        clock::sleep(std::time::Duration::from_millis(10)).await;
+    let door = &core.process.shards[core.index].door;
+    while (core.metrics().connections.get() > 0 || door.waiting() > 0) && core.clock.now_us() < end_us {
+        clock::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -11,12 +11,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 
 use crate::api::Task;
 use crate::balance::weighted;
 use crate::breaker::Breaker;
 use crate::config::{self, Config, Strategy, normalized};
+use crate::queue::Flow;
 use crate::registry::EndpointState;
 use crate::telemetry::metric::Slots;
 
@@ -45,6 +47,8 @@ pub struct Deployment {
     strategy: Strategy,
     turns: Vec<u16>,
     cursor: Arc<CachePadded<AtomicUsize>>,
+    /// Who waits for its endpoints.
+    pub waiting: Arc<Flow>,
 }
 
 /// One endpoint under the name it knows the model by.
@@ -77,7 +81,36 @@ struct Wildcard {
     prefix: String,
     rule: config::Model,
     slot: usize,
+    guessed: Arc<Guessed>,
+}
+
+/// What is kept of models that a wildcard covers and nobody has listed.
+#[derive(Debug, Default)]
+struct Guessed {
     cursor: Arc<CachePadded<AtomicUsize>>,
+    waiting: Arc<Flow>,
+    /// By the candidate's id, at most [`GUESSED_MAX`].
+    breakers: ArcSwap<HashMap<String, Arc<Breaker>>>,
+}
+
+/// Breakers of models that nobody has listed; more have none that lasts.
+const GUESSED_MAX: usize = 256;
+
+impl Guessed {
+    fn breaker(&self, id: &str) -> Arc<Breaker> {
+        if let Some(known) = self.breakers.load().get(id) {
+            return Arc::clone(known);
+        }
+        let fresh: Arc<Breaker> = Arc::default();
+        self.breakers.rcu(|all| {
+            let mut all = HashMap::clone(all);
+            if all.len() < GUESSED_MAX {
+                all.entry(id.to_owned()).or_insert_with(|| Arc::clone(&fresh));
+            }
+            all
+        });
+        self.breakers.load().get(id).map_or(fresh, Arc::clone)
+    }
 }
 
 impl Catalog {
@@ -101,11 +134,12 @@ impl Catalog {
                     catalog.add(deployment);
                 }
             }
+            let known = old.wildcards.iter().find(|known| known.rule.name == rule.name);
             catalog.wildcards.push(Wildcard {
+                guessed: known.map(|known| Arc::clone(&known.guessed)).unwrap_or_default(),
                 prefix: rule.name.trim_end_matches('*').to_owned(),
                 rule: rule.clone(),
                 slot: slots.of(&rule.name),
-                cursor: Arc::default(),
             });
         }
         catalog
@@ -148,7 +182,11 @@ impl Catalog {
             return None;
         }
         let mut found = Deployment::new(model, wildcard.slot, &wildcard.rule, unknown, registry, None);
-        found.cursor = Arc::clone(&wildcard.cursor);
+        found.cursor = Arc::clone(&wildcard.guessed.cursor);
+        found.waiting = Arc::clone(&wildcard.guessed.waiting);
+        for candidate in &mut found.candidates {
+            candidate.breaker = wildcard.guessed.breaker(&candidate.id);
+        }
         Some(Arc::new(found))
     }
 
@@ -240,6 +278,7 @@ impl Deployment {
             strategy: rule.strategy,
             turns,
             cursor: old.map(|old| Arc::clone(&old.cursor)).unwrap_or_default(),
+            waiting: old.map(|old| Arc::clone(&old.waiting)).unwrap_or_default(),
             timeouts: rule.timeouts.clone(),
             fallbacks: rule.fallbacks.clone(),
             context_window_fallbacks: rule.context_window_fallbacks.clone(),

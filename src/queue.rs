@@ -4,7 +4,8 @@
 //! virtual time and its flow's last tag plus one; the least tag goes first, and the virtual time follows it. A flow is a caller's
 //! key, or a client's address. Flows that always wait get equal shares, whatever each sends; one that comes rarely
 //! waits for nobody's backlog. How many may wait is divided by dynamic thresholds (Choudhury, Hahne: "Dynamic Queue Length Thresholds",
-//! 1998): a flow may hold twice as many places of the queue as are free, so one alone holds two thirds.
+//! 1998): a flow may hold twice as many places of the queue as are free, so one alone holds two thirds; so may those who wait for one
+//! model.
 //!
 //! Each shard keeps its own waiters and publishes, for each thing waited for ([`Places`]), its least tag. Who gives a
 //! place back rings the shard whose tag is least. Nothing here blocks, allocates on the way of a request that does not wait,
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use atomic_waker::AtomicWaker;
 use crossbeam_utils::CachePadded;
 
-/// Flows of clients without a key; more than so many addresses share some.
+/// Flows of clients by address; more than so many share some.
 const FLOWS: usize = 1024;
 
 /// No tag.
@@ -112,9 +113,9 @@ impl Places {
     #[must_use]
     pub fn take(self: &Arc<Self>) -> Option<Place> {
         let max = self.max();
-        let before = self.taken.fetch_add(1, Ordering::SeqCst);
-        let place = Place(Arc::clone(self));
-        (max == 0 || before < max).then_some(place)
+        let take = |taken: u32| (max == 0 || taken < max).then_some(taken + 1);
+        let taken = self.taken.fetch_update(Ordering::SeqCst, Ordering::Relaxed, take);
+        taken.is_ok().then(|| Place(Arc::clone(self)))
     }
 
     /// The shard whose waiter has waited longest, by the order of tags.
@@ -147,7 +148,7 @@ impl Drop for Place {
     }
 }
 
-/// Whose requests count together.
+/// Requests that count together: those of one caller, or for one thing.
 #[derive(Debug, Default)]
 pub struct Flow {
     last: AtomicU64,
@@ -190,17 +191,25 @@ impl Hall {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Queues a request of `flow` if it may: at most `max` wait in all, and no flow holds more than twice what is free.
+    /// Queues a request of `flow` for a `thing` if it may: at most `max` wait in all, and neither of one flow nor for one
+    /// thing more than twice what is free.
     #[must_use]
-    pub fn enter<'a>(&'a self, flow: &'a Flow, max: usize, now_us: u64) -> Option<Ticket<'a>> {
+    pub fn enter<'a>(
+        &'a self,
+        flow: &'a Flow,
+        thing: &'a Flow,
+        max: usize,
+        now_us: u64,
+    ) -> Option<Ticket<'a>> {
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let own = flow.waiting.fetch_add(1, Ordering::Relaxed);
+        let same = thing.waiting.fetch_add(1, Ordering::Relaxed);
         if before == 0 {
             self.went_us.store(now_us, Ordering::Relaxed);
         }
-        let mut ticket = Ticket { hall: self, flow, tag: NONE, served: true };
+        let mut ticket = Ticket { hall: self, flow, thing, tag: NONE, served: true };
         let free = u32::try_from(max).unwrap_or(u32::MAX).saturating_sub(before);
-        if free == 0 || own >= free.saturating_mul(2) {
+        if free == 0 || own.max(same) >= free.saturating_mul(2) {
             return None; // dropping the ticket takes the counts back
         }
         let now = self.virtual_time.load(Ordering::Relaxed);
@@ -231,6 +240,7 @@ impl Hall {
 pub struct Ticket<'a> {
     hall: &'a Hall,
     flow: &'a Flow,
+    thing: &'a Flow,
     tag: u64,
     served: bool,
 }
@@ -253,6 +263,7 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         self.hall.waiting.fetch_sub(1, Ordering::Relaxed);
         self.flow.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.thing.waiting.fetch_sub(1, Ordering::Relaxed);
         if !self.served {
             // Its flow has not had this turn; those behind it keep their tags.
             let (after, before) = (self.tag + 1, self.tag);
@@ -262,10 +273,23 @@ impl Drop for Ticket<'_> {
 }
 
 /// The waiters of one shard, least tag first. Not shared.
+///
+/// A place may be free and yet of no use to some: its endpoint's breaker is open, or it has been tried. Those who are called
+/// for it and decline are of one *kind* (the same model, task and endpoints tried), and nobody of that kind is called for it until the
+/// bell rings anew; what they wait for elsewhere they go on waiting for.
 #[derive(Debug)]
 pub struct Line<W> {
-    waiting: BTreeMap<Key, (Wants, W)>,
+    waiting: BTreeMap<Key, Waiting<W>>,
+    /// Kinds, and the places that they have declined.
+    declined: Vec<(u64, Arc<Places>)>,
     next: u64,
+}
+
+#[derive(Debug)]
+struct Waiting<W> {
+    kind: u64,
+    wants: Wants,
+    waiter: W,
 }
 
 /// Things of which a waiter needs one.
@@ -276,7 +300,7 @@ pub type Key = (u64, u64);
 
 impl<W> Default for Line<W> {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), next: 0 }
+        Self { waiting: BTreeMap::new(), declined: Vec::new(), next: 0 }
     }
 }
 
@@ -294,44 +318,61 @@ impl<W: Clone> Line<W> {
     }
 
     /// Stands in line on `shard` with `tag` for a place of any of `wants`. Look again whether one is free afterwards.
-    pub fn join(&mut self, shard: usize, tag: u64, wants: Wants, waiter: W) -> Key {
+    pub fn join(&mut self, shard: usize, tag: u64, kind: u64, wants: Wants, waiter: W) -> Key {
         self.next += 1;
         for places in &wants {
             places.waiters.fetch_add(1, Ordering::SeqCst);
-            if let Some(head) = places.heads.get(shard) {
+            if !self.has_declined(kind, places)
+                && let Some(head) = places.heads.get(shard)
+            {
                 head.fetch_min(tag, Ordering::AcqRel);
             }
         }
-        self.waiting.insert((tag, self.next), (wants, waiter));
+        self.waiting.insert((tag, self.next), Waiting { kind, wants, waiter });
         (tag, self.next)
-    }
-
-    /// All that wait here, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &W> {
-        self.waiting.values().map(|(_, waiter)| waiter)
     }
 
     /// Leaves the line, served or not; whoever is next is called.
     pub fn leave(&mut self, shard: usize, key: Key) {
-        let Some((wants, _)) = self.waiting.remove(&key) else { return };
+        let Some(Waiting { wants, .. }) = self.waiting.remove(&key) else { return };
         for places in &wants {
-            let least =
-                self.waiting.iter().find(|(_, (wants, _))| wants.iter().any(|p| Arc::ptr_eq(p, places)));
-            if let Some(head) = places.heads.get(shard) {
-                head.store(least.map_or(NONE, |((tag, _), _)| *tag), Ordering::Release);
-            }
+            self.publish(shard, places);
             if places.waiters.fetch_sub(1, Ordering::SeqCst) > 1 && places.has_room() {
                 places.call();
             }
         }
     }
 
-    /// The first waiter of `shard` that a place is free for and that has not `declined`, if it is this shard's turn; the
+    /// The one at `key` was called and cannot use what is free; others may.
+    pub fn decline(&mut self, shard: usize, key: Key) {
+        let Some(Waiting { kind, wants, .. }) = self.waiting.get(&key) else { return };
+        let free: Vec<_> = wants.iter().filter(|places| places.has_room()).map(Arc::clone).collect();
+        let kind = *kind;
+        for places in free {
+            if !self.has_declined(kind, &places) {
+                self.declined.push((kind, Arc::clone(&places)));
+                self.publish(shard, &places);
+            }
+            places.call();
+        }
+    }
+
+    /// Something has changed: what was declined may be of use now.
+    pub fn refresh(&mut self, shard: usize) {
+        for (_, places) in std::mem::take(&mut self.declined) {
+            self.publish(shard, &places);
+        }
+    }
+
+    /// The first waiter of `shard` that a place is free for and that `may` be called, if it is this shard's turn; the
     /// shard whose turn it is else is rung.
     #[must_use]
-    pub fn next(&self, shard: usize, declined: impl Fn(&W) -> bool) -> Option<W> {
-        for (wants, waiter) in self.waiting.values().filter(|(_, waiter)| !declined(waiter)) {
+    pub fn next(&self, shard: usize, may: impl Fn(&W) -> bool) -> Option<W> {
+        for Waiting { kind, wants, waiter } in self.waiting.values().filter(|one| may(&one.waiter)) {
             for places in wants.iter().filter(|places| places.has_room()) {
+                if self.has_declined(*kind, places) {
+                    continue;
+                }
                 match places.next_shard() {
                     Some(other) if other != shard => places.call(),
                     _ => return Some(waiter.clone()),
@@ -339,6 +380,21 @@ impl<W: Clone> Line<W> {
             }
         }
         None
+    }
+
+    fn has_declined(&self, kind: u64, places: &Arc<Places>) -> bool {
+        self.declined.iter().any(|(known, declined)| *known == kind && Arc::ptr_eq(declined, places))
+    }
+
+    /// Shows the other shards the least tag that waits here for `places`.
+    fn publish(&self, shard: usize, places: &Arc<Places>) {
+        let wants = |one: &Waiting<W>| {
+            one.wants.iter().any(|wanted| Arc::ptr_eq(wanted, places)) && !self.has_declined(one.kind, places)
+        };
+        let least = self.waiting.iter().find(|(_, one)| wants(one));
+        if let Some(head) = places.heads.get(shard) {
+            head.store(least.map_or(NONE, |((tag, _), _)| *tag), Ordering::Release);
+        }
     }
 }
 

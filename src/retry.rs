@@ -92,12 +92,6 @@ impl Plan {
         &self.tried
     }
 
-    /// Attempts made.
-    #[must_use]
-    pub fn made(&self) -> u32 {
-        self.made
-    }
-
     /// The last failure, and whether no endpoint could even be connected to.
     #[must_use]
     pub fn outcome(self) -> (Option<Failure>, bool) {
@@ -125,8 +119,10 @@ impl Plan {
         let timed_out = failure.kind == FailureKind::UpstreamTimeout;
         let helps = failure.retry == Class::OtherEndpoint && (self.on_timeout || !timed_out);
         let passes = failure.status >= 500 && !timed_out && failure.kind != FailureKind::ConnectFailed;
-        self.last = Some(failure);
-        if !helps || self.made >= self.attempts || self.deaths >= DEATHS_MAX {
+        let poisons = self.deaths >= DEATHS_MAX;
+        // Nor is it another model's turn to be taken down.
+        self.last = Some(if poisons { Failure { retry: Class::Never, ..failure } } else { failure });
+        if !helps || self.made >= self.attempts || poisons {
             return Next::Over;
         }
         if is_left(&self.tried) {
@@ -144,9 +140,8 @@ impl Plan {
 #[must_use]
 pub fn falls_back(failure: &Failure) -> bool {
     match failure.kind {
+        FailureKind::UpstreamBroken | FailureKind::UpstreamDied => failure.retry != Class::Never,
         FailureKind::ConnectFailed
-        | FailureKind::UpstreamBroken
-        | FailureKind::UpstreamDied
         | FailureKind::UpstreamTimeout
         | FailureKind::NothingHealthy
         | FailureKind::ModelNotServed

@@ -45,7 +45,7 @@ const ROOMS: [Room; 27] = [
         "names to deployments, and the pick",
     ),
     room("guard", &["config", "wire"], "judges texts; the clock is an argument"),
-    room("limit", &["config"], "decides on rates, counts and keys; the time is an argument"),
+    room("limit", &["config", "queue"], "decides on rates, counts and keys; the time is an argument"),
     room("net", &["config", "wire"], "sockets, clock and runtime, with settings; decides nothing"),
     room(
         "world",

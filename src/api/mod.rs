@@ -66,6 +66,12 @@ impl Task {
         }
     }
 
+    /// Whether its streams are of events, in which comments may stand.
+    #[must_use]
+    pub fn has_events(self) -> bool {
+        matches!(self, Self::Chat | Self::Completions | Self::Responses | Self::Messages)
+    }
+
     /// The path an endpoint knows it by; `None`: the client's own.
     #[must_use]
     pub fn upstream_path(self) -> Option<&'static str> {

@@ -22,7 +22,7 @@ impl Gateway {
     /// # Errors
     /// Why nothing has changed.
     pub fn reload(&mut self, cause: &str) -> Outcome {
-        handover::notify("RELOADING=1");
+        handover::notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", clock::since_boot_us()));
         let outcome = self.reloaded();
         handover::notify("READY=1");
         let process = &self.process;
@@ -66,6 +66,7 @@ impl Gateway {
         self.process.log.set_level(config.log.level);
         self.process.running.set_max(places(&config));
         self.current.enter(World::new(&self.process, config, made, bound, Some(&old)));
+        self.worlds.push(self.current.world());
         self.sockets = sockets;
         Ok(lines)
     }
@@ -82,6 +83,7 @@ fn keep_fixed(config: &mut Config, old: &Config) {
     config.server.pin = old.server.pin;
     config.server.driver = old.server.driver;
     config.server.admin_listen = old.server.admin_listen;
+    config.server.handover_socket.clone_from(&old.server.handover_socket);
     config.log.access.clone_from(&old.log.access);
 }
 

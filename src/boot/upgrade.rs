@@ -172,6 +172,14 @@ impl Gateway {
         }
     }
 
+    /// Ends a successor that starts, since the service is to end.
+    pub(super) fn abandon_successor(&mut self) {
+        if let Some(Successor { child, .. }) = self.successor.take() {
+            self.process.log.write(Level::Warn, format_args!("upgrade: given up for the drain"));
+            end(child);
+        }
+    }
+
     fn succeeded(&mut self, child: Option<Child>, verdict: Verdict) {
         let log = &self.process.log;
         match verdict {

@@ -56,18 +56,11 @@ pub struct Picked {
     pub trial: Option<Trial>,
 }
 
-/// The trial of one or two breakers; if it ends without a verdict, the next request has it.
+/// The trial of one or two breakers. One that has heard no verdict when this is dropped gives it to the next request.
 pub struct Trial {
     endpoint: Option<Arc<EndpointState>>,
     model: Option<Arc<Breaker>>,
     since_ms: u64,
-}
-
-impl Trial {
-    /// The breakers have heard how it went.
-    pub fn judged(mut self) {
-        (self.endpoint, self.model) = (None, None);
-    }
 }
 
 impl Drop for Trial {
@@ -117,12 +110,11 @@ impl Deployment {
                 return Pick::Full;
             }
             rests = true;
+            let Some(place) = endpoint.enter() else { continue };
             if endpoint.breaker().force_trial(look.now_ms) {
-                let trial =
-                    Trial { endpoint: Some(Arc::clone(endpoint)), model: None, since_ms: look.now_ms };
-                if let Some(place) = endpoint.enter() {
-                    return Pick::Taken(Picked { at, place, trial: Some(trial) });
-                }
+                let endpoint = Some(Arc::clone(endpoint));
+                let trial = Trial { endpoint, model: None, since_ms: look.now_ms };
+                return Pick::Taken(Picked { at, place, trial: Some(trial) });
             }
         }
         if rests { Pick::Resting } else { Pick::None }

@@ -39,6 +39,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("server.pin", a.pin != b.pin),
         ("server.driver", a.driver != b.driver),
         ("server.admin_listen", a.admin_listen != b.admin_listen),
+        ("server.handover_socket", a.handover_socket != b.handover_socket),
         ("log.access", old.log.access != new.log.access),
     ];
     keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()

@@ -110,6 +110,7 @@ fn follow(control: &Rc<Control>, known: &mut u64, resolves: &mut bool) {
     }
     *known = generation;
     let world = control.world();
+    world.rebuild_catalog(); // what probes found while it was made
     probe::start(control, &world);
     if !*resolves && dns::is_needed(&world) {
         *resolves = true;

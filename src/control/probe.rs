@@ -47,21 +47,23 @@ async fn watch(control: Rc<Control>, name: String) {
         let health = &world.config.health;
         // A server that was put in another's place is unknown, and not made to wait.
         let wanted = control.clock.now_us() >= due_us || (eager == 0 && !endpoint.health().is_observed());
-        if health.enabled && wanted {
-            let up = one(&world, endpoint).await;
+        let wanted_at_all = health.enabled;
+        if wanted_at_all && wanted {
+            let up = one(&control, &world, endpoint).await;
             // A start in the same second as the endpoint's own should not wait for a whole interval.
             eager = if up { 0 } else { eager - i32::from(eager > 0) };
             let wait = if eager > 0 { LOOK.min(health.interval) } else { health.interval };
             due_us = control.clock.now_us() + micros(wait);
         }
         drop(world);
-        clock::sleep(LOOK.min(Duration::from_micros(due_us.saturating_sub(control.clock.now_us())))).await;
+        let left = if wanted_at_all { due_us.saturating_sub(control.clock.now_us()) } else { u64::MAX };
+        clock::sleep(LOOK.min(Duration::from_micros(left))).await;
     }
     control.watched.borrow_mut().remove(&name);
 }
 
 /// Probes once and notes what was found.
-async fn one(world: &World, endpoint: &EndpointState) -> bool {
+async fn one(control: &Control, world: &World, endpoint: &EndpointState) -> bool {
     let timeout = world.config.health.timeout;
     let result = match within(timeout, ask(world, endpoint)).await {
         Some(result) => result,
@@ -77,7 +79,7 @@ async fn one(world: &World, endpoint: &EndpointState) -> bool {
                 world.log.write(Level::Info, format_args!("endpoint {name} is healthy again"));
             }
             if endpoint.set_facts(facts) {
-                world.rebuild_catalog();
+                control.world().rebuild_catalog(); // another one may have come since the probe began
             }
         }
         Err(why) => {

@@ -25,6 +25,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use super::quota::Quota;
 use crate::config::edge::{self, KeySecret};
 use crate::config::normalized;
+use crate::queue::Flow;
 
 /// Longest secret that can be known, in bytes, as in the configuration.
 pub const SHOWN_BYTES_MAX: usize = 4096;
@@ -55,6 +56,8 @@ pub struct Caller {
     pub guard: Option<usize>,
     /// What it may use.
     pub quota: Quota,
+    /// What its requests count on while they wait.
+    pub flow: Arc<Flow>,
     models: Box<[Pattern]>,
     expires: Option<SystemTime>,
 }
@@ -91,11 +94,11 @@ impl Keyring {
     /// The keys of another configuration. Callers who keep their name keep what they have used.
     #[must_use]
     pub fn renewed(&self, keys: &[edge::Key]) -> Self {
-        let old = self.callers.iter().map(|caller| (caller.name.as_str(), &caller.quota)).collect();
+        let old = self.callers.iter().map(|caller| (caller.name.as_str(), &**caller)).collect();
         Self::with(keys, self.mac.clone(), &old)
     }
 
-    fn with(keys: &[edge::Key], mac: Hmac<Sha256>, old: &HashMap<&str, &Quota>) -> Self {
+    fn with(keys: &[edge::Key], mac: Hmac<Sha256>, old: &HashMap<&str, &Caller>) -> Self {
         let known = keys.iter().map(|key| match &key.secret {
             KeySecret::Plain(secret) => keyed(&mac, &Sha256::digest(secret.expose())),
             KeySecret::Sha256(hash) => keyed(&mac, hash),
@@ -177,16 +180,17 @@ fn same(left: &Hash, right: &Hash) -> Choice {
 }
 
 impl Caller {
-    fn new(slot: usize, key: &edge::Key, old: Option<&Quota>) -> Self {
+    fn new(slot: usize, key: &edge::Key, old: Option<&Self>) -> Self {
         let (requests, tokens, concurrent) = (key.requests_per_minute, key.tokens_per_minute, key.concurrent);
         Self {
             name: key.name.clone(),
             slot,
             guard: key.guard,
             quota: match old {
-                Some(old) => old.renewed(requests, tokens, concurrent),
+                Some(old) => old.quota.renewed(requests, tokens, concurrent),
                 None => Quota::new(requests, tokens, concurrent),
             },
+            flow: old.map(|old| Arc::clone(&old.flow)).unwrap_or_default(),
             models: key.models.iter().map(|name| Pattern::new(name)).collect(),
             expires: key.expires,
         }

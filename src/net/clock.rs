@@ -62,6 +62,15 @@ pub fn now_ns() -> u64 {
     u64::try_from(now().duration_since(*ORIGIN.get_or_init(now)).as_nanos()).unwrap_or(NEVER)
 }
 
+/// Microseconds of the kernel's monotonic clock, as systemd counts.
+#[must_use]
+pub fn since_boot_us() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes one timespec, which is there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1000
+}
+
 /// Milliseconds on the same clock.
 #[must_use]
 pub fn now_ms() -> u64 {

@@ -119,8 +119,18 @@ impl Listener {
     fn accept_now(&self) -> Option<(TcpStream, SocketAddr)> {
         // SAFETY: the descriptor is open as long as `inner` is, and is not closed here.
         let socket = unsafe { BorrowedFd::borrow_raw(self.inner.as_raw_fd()) };
-        let (stream, peer) = SockRef::from(&socket).accept().ok()?;
-        Some((attach(stream.into()).ok()?, peer.as_socket()?))
+        loop {
+            match SockRef::from(&socket).accept() {
+                Ok((stream, peer)) => {
+                    if let (Ok(stream), Some(peer)) = (attach(stream.into()), peer.as_socket()) {
+                        return Some((stream, peer));
+                    }
+                }
+                // The peer left before we took it; what follows it may still be there.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => return None,
+            }
+        }
     }
 
     /// Accepts nothing that comes from now on; the socket is closed here when [`Listener::accept`] has ended, and lives on

@@ -19,10 +19,7 @@ use super::tls::{Connector, Session, Stage};
 /// Whether a connection failed for want of something of ours: it says nothing of the endpoint.
 #[must_use]
 pub fn is_our_want(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
-    )
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
 /// One upstream connection with at most one exchange on it.

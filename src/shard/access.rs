@@ -209,7 +209,8 @@ impl Record {
 
     /// The answer broke after it had begun.
     pub fn broke(&mut self, failure: &Failure) {
-        self.status = if failure.kind == FailureKind::ResponseBlocked { failure.status } else { 502 };
+        let judged = matches!(failure.kind, FailureKind::PromptBlocked | FailureKind::ResponseBlocked);
+        self.status = if judged { failure.status } else { 502 };
         self.failed(failure);
     }
 
@@ -263,7 +264,7 @@ impl Record {
 
     fn overhead_us(&self) -> u64 {
         let before = self.first_sent_us.max(self.request_end_us) - self.request_end_us;
-        let after = if self.content_us == 0 { 0 } else { self.head_us - self.content_us };
+        let after = if self.content_us == 0 { 0 } else { self.head_us.saturating_sub(self.content_us) };
         before + after
     }
 

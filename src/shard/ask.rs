@@ -87,8 +87,9 @@ impl Ask<'_> {
                 Ok(upstream)
             }
             Ok(Err(error)) if upstream::is_our_want(&error) => {
-                let text = "The gateway has no descriptor or port left for another connection.";
-                Err(Some(Failure::new(FailureKind::TooManyRequests, text).after(1)))
+                let text = "The gateway has no descriptor left for another connection.";
+                let failure = Failure::new(FailureKind::TooManyRequests, text).after(1);
+                Err(Some(Failure { retry: Retry::OtherEndpoint, ..failure }))
             }
             Ok(Err(error)) => Err(Some(failed(&describe(&error)))),
             Err(Some(failure)) if failure.kind == FailureKind::ConnectFailed => {

@@ -16,7 +16,7 @@ use super::ask::Ask;
 use super::exchange::Exit;
 use super::head::Incoming;
 use super::limited::{Patience, Stopped, deadline_exceeded};
-use super::line::{self, Unserved};
+use super::line::{self, Unserved, Wanted};
 use super::relay::Answered;
 use crate::api::error::Retry;
 use crate::api::{Failure, FailureKind, Task, View};
@@ -67,7 +67,8 @@ impl Attempts<'_> {
     ) -> Result<Answered, Exit> {
         let shard = self.shard;
         let mut plan = Plan::new(&shard.world.config.retry);
-        shard.retries.deposit(clock::now_ms());
+        // Those who would not have this caller of theirs, us.
+        let mut denied = Vec::new();
         loop {
             let Picked { at, place, trial } = match self.pick(&plan, patience).await? {
                 Ok(picked) => picked,
@@ -80,7 +81,8 @@ impl Attempts<'_> {
                 Ok(answered) => {
                     record.attempt_ends(shard, true);
                     shard.served_well(candidate);
-                    trial.into_iter().for_each(|trial| trial.judged());
+                    drop(trial);
+                    denied.iter().for_each(|&at| shard.denied(&self.deployment.candidates[at]));
                     return Ok(answered.with(place, candidate.endpoint));
                 }
                 Err(None) => return Err(None),
@@ -88,9 +90,11 @@ impl Attempts<'_> {
             };
             drop(place);
             record.attempt_ends(shard, false);
-            if shard.served_badly(candidate, &failure) {
-                trial.into_iter().for_each(|trial| trial.judged());
+            if matches!(failure.status, 401 | 403) && failure.kind == FailureKind::UpstreamStatus {
+                denied.push(at);
             }
+            shard.served_badly(candidate, &failure);
+            drop(trial); // a breaker that has heard nothing of its own is due again
             let is_left = |tried: &[usize]| self.deployment.any_left(&shard.world.registry, self.task, tried);
             let may_retry = || {
                 let may = shard.retries.withdraw(clock::now_ms());
@@ -124,9 +128,14 @@ impl Attempts<'_> {
         if let Some(found) = of(self.deployment.pick(look(false))) {
             return Ok(found);
         }
-        let wants = self.deployment.wanted(&self.shard.world.registry, self.task, plan.tried());
+        let tried = plan.tried();
+        let wanted = Wanted {
+            thing: &self.deployment.waiting,
+            kind: self.shard.process.hash((Arc::as_ptr(self.deployment).addr(), self.task as usize, tried)),
+            places: self.deployment.wanted(&self.shard.world.registry, self.task, tried),
+        };
         let go = || of(self.deployment.pick(look(true)));
-        let waiting = Box::pin(line::wait(patience, self.who, wants, go));
+        let waiting = Box::pin(line::wait(patience, self.who, wanted, go));
         waiting.await.map_err(|unserved| {
             let text = format!("All slots of the endpoints of {} are taken", self.deployment.name);
             refused(unserved, FailureKind::SlotsTaken, &text)
@@ -194,7 +203,11 @@ impl Attempts<'_> {
             }
             upstream => upstream?,
         };
-        ask.exchange(patience, held, record, upstream).await
+        let result = ask.exchange(patience, held, record, upstream).await;
+        if died && matches!(&result, Err(Some(failure)) if failure.kind == FailureKind::UpstreamDied) {
+            plan.died(); // nor was it idle: the request has taken both down
+        }
+        result
     }
 }
 

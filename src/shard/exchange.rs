@@ -12,15 +12,16 @@ use super::admit::{self, Admitted};
 use super::fallback::Asked;
 use super::head::{self, Incoming, micros};
 use super::limited::Patience;
+use super::line::{self, Wanted};
 use super::reply::Manner;
 use super::screen;
 use super::serve::After;
-use super::{Shard, attempt, line, local, relay};
-use crate::api::{BodyError, Dialect, Failure, FailureKind, Task, Texts, View};
+use super::{Shard, attempt, local, relay};
+use crate::api::{BodyError, Failure, FailureKind, Task, Texts, View};
 use crate::catalog::Deployment;
 use crate::config::guard::Language;
 use crate::limit::quota::Admission;
-use crate::net::Client;
+use crate::net::{Client, clock};
 use crate::queue::Place;
 use crate::route::{self, NoRoute, Route};
 use crate::wire::http1::request::Name;
@@ -121,12 +122,13 @@ async fn serve_model(
     let Understood { mut view, texts, deployment, mut spent } =
         understand(shard, task, body, &admitted, manner, record)?;
     let deadline_us = deadline(incoming, view.timeout_s, &deployment);
-    let comments = view.stream && task.dialect() != Dialect::Ollama;
+    let comments = view.stream && task.has_events();
     let address = admit::client_address(shard, incoming, client.peer());
     let mut patience = Patience::new(shard, client, manner, deadline_us, comments);
     let caller = admitted.caller.as_ref();
-    let who = Who { caller: caller.map(|caller| caller.name.as_str()), address };
+    let who = Who { caller: caller.map(AsRef::as_ref), address };
     let _running = enter(&mut patience, who).await?;
+    shard.retries.deposit(clock::now_ms());
     let profile = shard.world.guard.profile(caller.and_then(|caller| caller.guard).or(deployment.guard));
     let mut language = Language::En;
     if let Some(profile) = profile {
@@ -215,8 +217,9 @@ async fn enter(patience: &mut Patience<'_>, who: Who<'_>) -> Result<Place, Exit>
     {
         return Ok(place);
     }
-    let (wants, running) = (vec![Arc::clone(running)], Arc::clone(running));
-    let waiting = Box::pin(line::wait(patience, who, wants, move || running.take()));
+    let shard = patience.shard;
+    let wanted = Wanted { thing: &shard.process.entering, kind: 0, places: vec![Arc::clone(running)] };
+    let waiting = Box::pin(line::wait(patience, who, wanted, || shard.process.running.take()));
     waiting.await.map_err(|unserved| {
         let text = "The gateway is at its limit of concurrent requests";
         attempt::refused(unserved, FailureKind::TooManyRequests, text)

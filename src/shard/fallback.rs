@@ -17,7 +17,7 @@ use super::head::Incoming;
 use super::limited::Patience;
 use super::relay::Answered;
 use super::screen::{self, Screen};
-use crate::api::{Failure, Task, Texts, View};
+use crate::api::{Failure, FailureKind, Task, Texts, View};
 use crate::catalog::Deployment;
 use crate::config::guard::Language;
 use crate::guard::Profile;
@@ -82,14 +82,16 @@ impl<'a> Asked<'a> {
                 return Err(Some(failure));
             }
             let own = match &*self.deployment {
-                one if too_long => &one.context_window_fallbacks,
+                one if too_long && (!one.context_window_fallbacks.is_empty() || !falls_back(&failure)) => {
+                    &one.context_window_fallbacks
+                }
                 one if one.fallbacks.is_empty() && chain.is_none() => &settings.default,
                 one => &one.fallbacks,
             };
             let own = own.clone();
             let chain =
                 chain.get_or_insert_with(|| Fallbacks::new(&self.deployment.name, settings.models_max));
-            if !Box::pin(self.go_on(chain, own, record)).await? {
+            if !Box::pin(self.go_on(chain, own, held, record)).await? {
                 return Err(Some(failure));
             }
         }
@@ -106,6 +108,7 @@ impl<'a> Asked<'a> {
         &mut self,
         chain: &mut Fallbacks,
         mut own: Vec<String>,
+        held: &mut Reservation,
         record: &mut Record,
     ) -> Result<bool, Exit> {
         while let Some(model) = chain.next(&std::mem::take(&mut own)) {
@@ -120,7 +123,7 @@ impl<'a> Asked<'a> {
                 if !self.view.redactions.is_empty() {
                     continue;
                 }
-                self.read_again(profile, record).await?;
+                self.read_again(profile, held, record).await?;
             }
             self.shard.metrics().fallbacks.add(1);
             record.falls_back(&deployment);
@@ -131,13 +134,22 @@ impl<'a> Asked<'a> {
     }
 
     /// Has another profile read the request.
-    async fn read_again(&mut self, profile: &'a Arc<Profile>, record: &mut Record) -> Result<(), Exit> {
+    async fn read_again(
+        &mut self,
+        profile: &'a Arc<Profile>,
+        held: &mut Reservation,
+        record: &mut Record,
+    ) -> Result<(), Exit> {
         let body = self.incoming.buffer.get(self.body_at..).unwrap_or_default();
         let mut texts = Texts::default();
         let again = read_view(self.shard, body, self.task, &mut texts);
         self.view = again.map_err(|error| {
-            Some(Failure::new(crate::api::FailureKind::Internal, format!("The body reads anew as {error}.")))
+            Some(Failure::new(FailureKind::Internal, format!("The body reads anew as {error}.")))
         })?;
+        if !held.raise_to(self.incoming.buffer.capacity() + texts.all.capacity()) {
+            let text = "The gateway holds too many large requests now.";
+            return Err(Some(Failure::new(FailureKind::BufferFull, text).after(1)));
+        }
         let read = screen::request(self.shard, profile, &texts, body, &mut self.view, record);
         self.language = read.await.map_err(Some)?;
         self.profile = Some(profile);

@@ -34,15 +34,18 @@ impl Shard {
         candidate.breaker.success(now_ms);
     }
 
-    /// An attempt has failed. `false`: it says nothing of the endpoint.
-    pub fn served_badly(&self, candidate: &Candidate, failure: &Failure) -> bool {
+    /// An attempt has failed.
+    pub fn served_badly(&self, candidate: &Candidate, failure: &Failure) {
         let endpoint = &self.world.registry[candidate.endpoint];
         let now_ms = clock::now_ms();
         let settings = &self.world.config.breaker;
         match blame(failure) {
             // It refuses this request: it is there, and knows the model as far as anybody can tell.
-            Blame::Nobody if failure.kind == FailureKind::UpstreamStatus => self.served_well(candidate),
-            Blame::Nobody => return false,
+            Blame::Nobody if failure.kind == FailureKind::UpstreamStatus => {
+                endpoint.breaker().success(now_ms);
+                candidate.breaker.success(now_ms);
+            }
+            Blame::Nobody => {}
             Blame::Endpoint(reason) => self.blame_endpoint(endpoint, reason, failure),
             Blame::Model(Reason::Missing, _) => {
                 endpoint.breaker().success(now_ms);
@@ -60,7 +63,14 @@ impl Shard {
                 self.tell(opened, endpoint, &candidate.upstream_model, reason);
             }
         }
-        true
+    }
+
+    /// It would not serve, for want of a right (401, 403), what another one served then: the fault is not the client's.
+    pub fn denied(&self, candidate: &Candidate) {
+        let for_ms = u64::try_from(self.world.config.breaker.missing.as_millis()).unwrap_or(u64::MAX);
+        let opened = for_ms > 0 && candidate.breaker.open_for(clock::now_ms(), for_ms, Reason::Missing);
+        let endpoint = &self.world.registry[candidate.endpoint];
+        self.tell(opened, endpoint, &candidate.upstream_model, Reason::Missing);
     }
 
     /// An answer has broken that had begun.
@@ -75,7 +85,11 @@ impl Shard {
         let opened = endpoint.breaker().failure(clock::now_ms(), reason, &self.rules);
         if opened {
             endpoint.breaker_opened();
-            endpoint.set_last_error(Some(failure.message.clone()));
+            // An endpoint's words may repeat the request: they are for who asked, not for pages and logs.
+            endpoint.set_last_error(Some(match failure.kind {
+                FailureKind::UpstreamStatus => format!("answered {}", failure.status),
+                _ => failure.message.clone(),
+            }));
         }
         self.tell(opened, endpoint, "", reason);
     }

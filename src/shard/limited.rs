@@ -139,16 +139,23 @@ impl<'a> Patience<'a> {
 
     /// Sends a comment, and before the first one the head of a stream: from then on the status cannot change.
     async fn beat(&mut self) -> Result<(), Stopped> {
+        const COMMENT: &[u8] = b": waiting\n\n";
         let every = self.shard.world.config.queue.heartbeat.unwrap_or(Duration::MAX);
+        self.next_us = self.shard.clock.now_us().saturating_add(micros(every));
         let mut bytes = self.shard.buffers.small();
-        if !self.manner.begun {
+        let begins = !self.manner.begun;
+        if begins {
             relay::begin_events(self.shard, self.manner, &mut bytes);
             self.manner.begun = true;
         }
-        relay::frame(self.manner, b": waiting\n\n", &mut bytes);
-        let bytes = self.client.write(bytes).await.map_err(|_| Stopped::Gone)?;
+        // Who does not take what it was sent is not waited for: a turn in line may come meanwhile.
+        if (begins && !self.manner.is_http2()) || (!begins && self.client.takes_now(COMMENT.len())) {
+            relay::frame(self.manner, COMMENT, &mut bytes);
+        }
+        if !bytes.is_empty() {
+            bytes = self.client.write(bytes).await.map_err(|_| Stopped::Gone)?;
+        }
         self.shard.buffers.give(bytes);
-        self.next_us = self.shard.clock.now_us().saturating_add(micros(every));
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 
 use super::Core;
 use super::limited::{Patience, Stopped};
-use crate::queue::{Key, Line, Places};
+use crate::queue::{Flow, Key, Line, Places};
 use crate::world::Who;
 
 /// One that waits.
@@ -20,7 +20,6 @@ use crate::world::Who;
 pub struct Waiter {
     waker: RefCell<Option<Waker>>,
     called: Cell<bool>,
-    declined: Cell<bool>,
 }
 
 /// The line of a shard.
@@ -41,14 +40,14 @@ pub enum Unserved {
 pub async fn usher(core: Rc<Core>) {
     loop {
         core.process.bells[core.index].rung().await;
-        core.line.borrow().iter().for_each(|waiter| waiter.declined.set(false));
+        core.line.borrow_mut().refresh(core.index);
         core.call_next();
     }
 }
 
 impl Core {
     fn call_next(&self) {
-        let next = self.line.borrow().next(self.index, |waiter| waiter.declined.get());
+        let next = self.line.borrow().next(self.index, |waiter| !waiter.called.get());
         if let Some(waiter) = next {
             waiter.called.set(true);
             if let Some(waker) = waiter.waker.borrow().as_ref() {
@@ -78,23 +77,35 @@ impl Drop for Standing<'_> {
     }
 }
 
-/// Waits until `go`, asked in turn, gives something: a place of `wants`, or a reason not to wait any longer.
+/// What a request waits for.
+pub struct Wanted<'a> {
+    /// Those who wait for the same are counted together.
+    pub thing: &'a Flow,
+    /// Requests of one kind can use the same places.
+    pub kind: u64,
+    /// A place of any of these.
+    pub places: Vec<Arc<Places>>,
+}
+
+/// Waits until `go`, asked in turn, gives something: a place, or a reason not to wait any longer.
 ///
 /// # Errors
 /// Why it got nothing.
 pub async fn wait<T>(
     patience: &mut Patience<'_>,
     who: Who<'_>,
-    wants: Vec<Arc<Places>>,
+    wanted: Wanted<'_>,
     mut go: impl FnMut() -> Option<T>,
 ) -> Result<T, Unserved> {
     let shard = patience.shard;
     let (core, hall, queue) = (&*shard.core, &shard.process.hall, &shard.world.config.queue);
-    let ticket = hall.enter(shard.process.flow(who), queue.max, core.clock.now_us());
+    let flow = shard.process.flow(who);
+    let ticket = hall.enter(flow, wanted.thing, queue.max, core.clock.now_us());
     let ticket = ticket.ok_or_else(|| Unserved::Full(hall.wait_ms()))?;
     let since_us = core.clock.now_us();
     let waiter = Rc::new(Waiter::default());
-    let key = core.line.borrow_mut().join(core.index, ticket.tag(), wants, Rc::clone(&waiter));
+    let Wanted { kind, places, .. } = wanted;
+    let key = core.line.borrow_mut().join(core.index, ticket.tag(), kind, places, Rc::clone(&waiter));
     let standing = Standing { core, key };
     // A place may have become free just before it stood in line.
     core.call_next();
@@ -103,7 +114,7 @@ pub async fn wait<T>(
             if let Some(got) = go() {
                 return Poll::Ready(got);
             }
-            waiter.declined.set(true);
+            core.line.borrow_mut().decline(core.index, key);
             core.call_next();
         }
         waiter.waker.replace(Some(cx.waker().clone()));

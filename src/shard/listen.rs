@@ -19,7 +19,7 @@ impl Core {
     /// Accepts from what the newest world names, and from nothing else.
     ///
     /// # Errors
-    /// A socket cannot be taken into this core, for want of descriptors; the others are. The next call tries again.
+    /// A socket cannot be taken into this core, for want of descriptors. The next call tries again.
     pub fn listen(self: &Rc<Self>) -> io::Result<()> {
         let shard = self.shard();
         let wanted = shard.world.bound.sockets.get(self.index).map_or(&[][..], Vec::as_slice);

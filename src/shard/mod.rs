@@ -109,7 +109,7 @@ pub struct Shard {
     /// When breakers open.
     pub rules: Rules,
     /// Retries that may still be made.
-    pub retries: RetryBudget,
+    pub retries: Rc<RetryBudget>,
     catalog: RefCell<(Arc<Catalog>, u64)>,
 }
 
@@ -219,10 +219,21 @@ impl Shard {
             headers: lines(plain).into_bytes(),
             secure_headers: lines(secure).into_bytes(),
             cors: Cors::new(&server.cors),
-            handshakes: Rc::new(Gate::new(server.tls.as_ref().map_or(1, |tls| tls.handshakes_max))),
+            handshakes: {
+                let max =
+                    |world: &World| world.config.server.tls.as_ref().map_or(1, |tls| tls.handshakes_max);
+                let kept = old.filter(|old| max(&old.world) == max(&world));
+                kept.map_or_else(|| Rc::new(Gate::new(max(&world))), |old| Rc::clone(&old.handshakes))
+            },
             recent: RefCell::default(),
             rules: judge::rules(&world.config.breaker),
-            retries: RetryBudget::new(world.config.retry.budget_percent, world.config.retry.budget_min),
+            retries: {
+                let numbers =
+                    |world: &World| (world.config.retry.budget_percent, world.config.retry.budget_min);
+                let (percent, min) = numbers(&world);
+                let kept = old.filter(|old| numbers(&old.world) == (percent, min));
+                kept.map_or_else(|| Rc::new(RetryBudget::new(percent, min)), |old| Rc::clone(&old.retries))
+            },
             catalog: RefCell::new(world.catalog()),
             core,
             world,

@@ -154,6 +154,9 @@ pub async fn answer(
     }
     match content {
         Content::None => Err(Some(broken("sent nothing"))),
+        Content::Stream { ref stream, .. } if manner.begun && stream.is_ndjson() => {
+            Err(Some(broken("sent lines of JSON where events were asked for")))
+        }
         Content::Whole { .. } if manner.begun => {
             Err(Some(broken("sent a whole answer where a stream was asked for")))
         }
@@ -241,7 +244,14 @@ pub async fn late_failure(
     record.broke(failure);
     let mut wire = shard.buffers.small();
     frame(manner, &failure.event(manner.dialect), &mut wire);
+    // The guard has ended the answer, nobody has lost any of it.
+    let ended = matches!(failure.kind, FailureKind::PromptBlocked | FailureKind::ResponseBlocked);
+    if ended && manner.version == Version::Http11 {
+        wire.extend_from_slice(b"0\r\n\r\n");
+    }
     match client.write(wire).await {
+        Ok(_) if ended && manner.keep_alive && manner.version != Version::Http10 => After::KeepAlive,
+        Ok(_) if ended => After::Close,
         Ok(_) => After::Linger,
         Err(_) => After::Close,
     }

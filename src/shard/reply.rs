@@ -96,6 +96,12 @@ impl Manner {
         }
     }
 
+    /// Whether the answer goes on a stream of HTTP/2.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        self.version == Version::Http2
+    }
+
     /// Appends the status line and the fields of every answer; the caller goes on with its own fields, framing and
     /// the empty line.
     pub fn begin(&self, shard: &Shard, status: u16, out: &mut Vec<u8>) {

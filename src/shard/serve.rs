@@ -302,6 +302,9 @@ impl Core {
     /// eighth and one connection. Connections are counted, not exchanges: one that has just come has none yet, and
     /// would make its shard look idle.
     fn elsewhere(&self) -> Option<usize> {
+        if self.process.is_draining() {
+            return None; // the others may have ended
+        }
         let shards = &self.process.shards;
         let load = |at: usize| shards[at].metrics.connections.get() + shards[at].door.waiting();
         let own = load(self.index);

@@ -1,8 +1,8 @@
 //! What lives as long as the process, whatever its configuration becomes: the shards' numbers, names of metrics, the log,
 //! and counts of what is going on.
 
-use std::hash::{BuildHasher as _, RandomState};
-use std::net::{IpAddr, TcpListener};
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::net::{IpAddr, Ipv6Addr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
 
+use crate::limit::key::Caller;
 use crate::net::handoff::Door;
 use crate::queue::{Bell, Flow, Flows, Hall, Places};
 use crate::telemetry::log::Log;
@@ -29,6 +30,8 @@ pub struct Process {
     pub zones: Slots,
     /// Lines for people.
     pub log: Log,
+    /// The shards may accept.
+    pub open: AtomicBool,
     /// Somebody asks for a drain; the main thread begins it.
     pub drain_asked: AtomicBool,
     /// No new work is taken.
@@ -49,6 +52,8 @@ pub struct Process {
     pub bells: Arc<[Bell]>,
     /// Who waits.
     pub hall: Hall,
+    /// Those of them who wait to be one of the exchanges that run.
+    pub entering: Flow,
     flows: Flows,
     hasher: RandomState,
     connections: CachePadded<AtomicUsize>,
@@ -84,6 +89,7 @@ impl Process {
             endpoints: Slots::new(NUMBERS_MAX),
             zones: Slots::new(NUMBERS_MAX),
             log,
+            open: AtomicBool::new(false),
             drain_asked: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
@@ -94,6 +100,7 @@ impl Process {
             running: Places::new(0, Arc::clone(&bells)),
             bells,
             hall: Hall::default(),
+            entering: Flow::default(),
             flows: Flows::default(),
             hasher: RandomState::new(),
             connections: CachePadded::default(),
@@ -104,16 +111,24 @@ impl Process {
     /// Whether no new work is taken.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.load(Ordering::Acquire)
     }
 
     /// What the requests of somebody count on while they wait.
     #[must_use]
-    pub fn flow(&self, who: Who<'_>) -> &Flow {
-        self.flows.of(match who.caller {
-            Some(name) => self.hasher.hash_one(name),
-            None => self.hasher.hash_one(who.address),
-        })
+    pub fn flow<'a>(&'a self, who: Who<'a>) -> &'a Flow {
+        match (who.caller, who.address.to_canonical()) {
+            (Some(caller), _) => &caller.flow,
+            (None, IpAddr::V4(address)) => self.flows.of(self.hash(address)),
+            // A network of one client, as the limiter takes it by default.
+            (None, IpAddr::V6(address)) => self.flows.of(self.hash(u64::from_be_bytes(network(address)))),
+        }
+    }
+
+    /// A hash that nobody outside can foresee.
+    #[must_use]
+    pub fn hash(&self, value: impl Hash) -> u64 {
+        self.hasher.hash_one(value)
     }
 
     /// Bytes that large bodies and answers hold.
@@ -138,12 +153,19 @@ impl Process {
 }
 
 /// Who asks: a caller by its key, else an address.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Who<'a> {
-    /// The name of the key, if one was shown.
-    pub caller: Option<&'a str>,
+    /// Whose key was shown, if one was.
+    pub caller: Option<&'a Caller>,
     /// The client's address.
     pub address: IpAddr,
+}
+
+/// The first half of an address.
+fn network(address: Ipv6Addr) -> [u8; 8] {
+    let mut network = [0; 8];
+    network.iter_mut().zip(address.octets()).for_each(|(to, from)| *to = from);
+    network
 }
 
 /// One client connection; released on drop.

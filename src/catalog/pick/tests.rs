@@ -70,9 +70,7 @@ fn an_open_one_gets_one_trial_when_its_time_has_passed() {
     let again = model.pick(look(&registry, &[], 11_201));
     assert_eq!(at(&again), Some(0), "a trial without a verdict is had by the next");
     registry[0].breaker().success(11_300);
-    if let Pick::Taken(Picked { trial: Some(trial), .. }) = again {
-        trial.judged();
-    }
+    drop(again);
     assert!(registry[0].breaker().is_closed());
     drop(held);
 }

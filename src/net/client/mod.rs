@@ -15,6 +15,9 @@ pub use stream::Stream;
 
 use super::clock::Timer;
 
+/// Bytes that the kernel still has for a client that does not read.
+const BEHIND: usize = 16 * 1024;
+
 /// Why an operation was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
@@ -136,6 +139,15 @@ impl Client {
         match self {
             Self::Line(line) => line.unsent(),
             Self::Stream(_) => 0,
+        }
+    }
+
+    /// Whether so many bytes of an answer that has begun can be written without waiting.
+    #[must_use]
+    pub fn takes_now(&mut self, bytes: usize) -> bool {
+        match self {
+            Self::Line(line) => line.unsent() < BEHIND,
+            Self::Stream(stream) => stream.takes_now(bytes),
         }
     }
 

@@ -163,6 +163,13 @@ impl Stream {
         Ok(bytes.get(head_bytes..).unwrap_or_default())
     }
 
+    /// Whether its windows have room for so many bytes now.
+    pub(super) fn takes_now(&mut self, bytes: usize) -> bool {
+        let Reply::Body(body) = self.reply.get_mut() else { return false };
+        body.reserve_capacity(bytes);
+        body.capacity() >= bytes
+    }
+
     /// Waits until the client's windows have room for some of `wanted` bytes.
     async fn room(&mut self, wanted: usize) -> Result<usize, Stop> {
         let Self { id, reply, timer, write_limit_us, pace, sent_behind, .. } = self;

@@ -56,9 +56,15 @@ impl Page<'_> {
                 (name, model.name.as_str(), &*candidate.breaker)
             })
         });
+        // There may be very many; only those that rest have something to say.
+        let models = models.filter(|(_, _, breaker)| !breaker.is_closed());
         let all: Vec<(&str, &str, &Breaker)> = whole.chain(models).collect();
         let name = "corelane_breaker_state";
-        self.family(name, "gauge", "0 closed, 1 half-open, 2 open; without a model: of the whole endpoint.");
+        self.family(
+            name,
+            "gauge",
+            "0 closed, 1 half-open, 2 open; with a model: of that alone, while not closed.",
+        );
         for &(endpoint, model, breaker) in &all {
             let (state, reason, _) = seen(breaker, now_ms);
             self.line(name, &[("endpoint", endpoint), ("model", model), ("reason", reason)], state);
