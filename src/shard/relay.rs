@@ -89,6 +89,20 @@ pub enum Content {
     },
 }
 
+impl Content {
+    /// What is wrong with it for a client to whom a stream of events has been begun.
+    fn unfit(&self, manner: &Manner) -> Option<&'static str> {
+        match self {
+            _ if !manner.begun => None,
+            Self::Stream { stream, .. } if stream.is_ndjson() => {
+                Some("sent lines of JSON where events were asked for")
+            }
+            Self::Whole { .. } => Some("sent a whole answer where a stream was asked for"),
+            _ => None,
+        }
+    }
+}
+
 impl Answered {
     /// An answer without content yet.
     #[must_use]
@@ -146,20 +160,13 @@ pub async fn answer(
         head.extend_from_slice(&endpoint_lines);
         record.lines(shard, &manner.request_id, &mut head);
         head.extend_from_slice(&passed);
-        head.extend_from_slice(b"content-type: ");
-        let content_type =
-            if content_type.is_empty() { b"application/json".as_slice() } else { &content_type };
-        head.extend_from_slice(content_type);
-        head.extend_from_slice(b"\r\n");
+        kind_line(&content_type, &mut head);
+    }
+    if let Some(what) = content.unfit(manner) {
+        return Err(Some(broken(what)));
     }
     match content {
         Content::None => Err(Some(broken("sent nothing"))),
-        Content::Stream { ref stream, .. } if manner.begun && stream.is_ndjson() => {
-            Err(Some(broken("sent lines of JSON where events were asked for")))
-        }
-        Content::Whole { .. } if manner.begun => {
-            Err(Some(broken("sent a whole answer where a stream was asked for")))
-        }
         Content::Whole { buffer, start, answer, model, base64 } => {
             drop(in_flight);
             let body = buffer.get(start..).unwrap_or_default();
@@ -201,6 +208,13 @@ pub async fn answer(
             result
         }
     }
+}
+
+/// Appends the field that says what an answer is.
+fn kind_line(content_type: &[u8], head: &mut Vec<u8>) {
+    head.extend_from_slice(b"content-type: ");
+    head.extend_from_slice(if content_type.is_empty() { b"application/json" } else { content_type });
+    head.extend_from_slice(b"\r\n");
 }
 
 /// Appends the head of a stream of events that has no content yet.
