@@ -205,6 +205,17 @@ impl Breaker {
         }
     }
 
+    /// A stream has begun to come. Closes a half-open one; a run goes on until the stream is over, which is a [`Self::success`]
+    /// or a [`Self::failure`].
+    pub fn begun(&self) {
+        if !self.is_closed() {
+            self.update(|word| match word {
+                Word::HalfOpen { level, .. } => Some(Word::Closed { level, run: 0 }),
+                Word::Open { .. } | Word::Closed { .. } => None,
+            });
+        }
+    }
+
     /// A connection stands. Closes one that is open or half-open for [`Reason::Unreachable`]; should it open
     /// again before a success, it does so one level higher, so that one that flaps backs off.
     pub fn connected(&self, _now_ms: u64) {

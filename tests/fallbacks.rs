@@ -196,7 +196,7 @@ fn answers_carry_the_model_that_gave_them() {
     assert_eq!(stream.field("x-corelane-model"), Some("ollama/good-b"));
     let text = text(&stream);
     let datas = || text.lines().filter_map(|line| line.strip_prefix("data: "));
-    assert_eq!(datas().last(), Some("[DONE]"));
+    assert_eq!(datas().next_back(), Some("[DONE]"));
     let events: Vec<Value> = datas().filter_map(|data| serde_json::from_str(data).ok()).collect();
     assert!(events.len() >= 3 && events.iter().all(|event| event["model"] == "ollama/good-b"), "{text}");
 }

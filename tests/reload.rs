@@ -285,7 +285,7 @@ fn what_is_known_of_endpoints_survives() {
     assert_eq!(shares(&site.journal)[1], 0, "what the operator took out stays out");
 }
 
-/// Counters only grow: what a query has seen of an endpoint does not go when the endpoint does.
+/// Counters of models only grow: what a query has seen does not go when an endpoint does.
 #[test]
 fn series_of_removed_endpoints_stay() {
     let site = Site::new();
@@ -293,13 +293,11 @@ fn series_of_removed_endpoints_stay() {
     ask(&gateway, "m", 4);
     assert_gauges_zero(&gateway);
     let lines = |page: &str| -> Vec<String> {
-        let about = |line: &&str| {
-            line.starts_with("litellm_deployment_total") || line.starts_with("corelane_requests_total")
-        };
+        let about = |line: &&str| line.starts_with("corelane_requests_total");
         page.lines().filter(about).filter(|line| !line.ends_with(" 0")).map(str::to_owned).collect()
     };
     let before = lines(&metrics(&gateway));
-    assert!(before.len() >= 3, "{before:?}");
+    assert!(!before.is_empty());
     changed(&gateway, &site.toml(1, "shards = 1", ""));
     let after = lines(&metrics(&gateway));
     let lost: Vec<&String> = before.iter().filter(|line| !after.contains(line)).collect();

@@ -203,14 +203,15 @@ impl Failure {
                 || (text.contains("model") && missing.iter().any(|words| text.contains(words))))
     }
 
-    /// Whether an endpoint says that the request is too long for the model: the words of OpenAI, vLLM, llama.cpp and
-    /// Anthropic.
+    /// Whether an endpoint says that the request is too long for the model: the words of OpenAI, vLLM, llama.cpp, Ollama
+    /// and Anthropic.
     #[must_use]
     pub fn says_context_is_exceeded(&self) -> bool {
         let text = self.message.to_ascii_lowercase();
         let words = [
             "maximum context length",
             "context length exceeded",
+            "exceeds the context length",
             "context window",
             "exceeds the available context size",
             "prompt is too long",
@@ -274,6 +275,7 @@ impl Failure {
                     529 | 503 => "overloaded_error",
                     404 => "not_found_error",
                     413 => "request_too_large",
+                    504 => "timeout_error",
                     500.. => "api_error",
                     _ => kind.as_str(),
                 };

@@ -19,7 +19,7 @@ use crate::config::Timeouts;
 use crate::net::{Client, Upstream, clock, upstream};
 use crate::registry::EndpointState;
 use crate::wire::http1::Response;
-use crate::wire::http1::body::Reader;
+use crate::wire::http1::body::{Broken, Reader};
 use crate::wire::http1::request::Name;
 use crate::wire::json;
 use crate::world::Reservation;
@@ -246,7 +246,7 @@ impl Ask<'_> {
     /// Reads an error answer, so that its words reach the client.
     async fn error_answer(&self, patience: &mut Patience<'_>, raw: Raw) -> Result<Failure, Exit> {
         let status = raw.head.status;
-        let retry_after = raw.head.retry_after.text(&raw.buffer).parse().ok();
+        let retry_after = seconds_until(raw.head.retry_after.text(&raw.buffer));
         if status < 400 {
             return Ok(broken("answered with a redirect, which is not followed"));
         }
@@ -320,8 +320,8 @@ impl Ask<'_> {
             buffer = back;
             match result {
                 Ok(n) if n > 0 => {}
-                Ok(_) => reader.peer_ended().map_err(|error| Some(broken_body(error)))?,
-                Err(_) => reader.peer_failed().map_err(|error| Some(broken_body(error)))?,
+                Ok(_) => reader.peer_ended().map_err(|error| Some(ended(error, end == start)))?,
+                Err(_) => reader.peer_failed().map_err(|error| Some(ended(error, end == start)))?,
             }
         }
         let clean = buffer.len() == end;
@@ -368,8 +368,8 @@ impl Ask<'_> {
             buffer = back;
             match result {
                 Ok(n) if n > 0 => {}
-                Ok(_) => reader.peer_ended().map_err(|error| Some(broken_body(error)))?,
-                Err(_) => reader.peer_failed().map_err(|error| Some(broken_body(error)))?,
+                Ok(_) => reader.peer_ended().map_err(|error| Some(ended(error, true)))?,
+                Err(_) => reader.peer_failed().map_err(|error| Some(ended(error, true)))?,
             }
         }
     }
@@ -398,6 +398,14 @@ fn streams(content_type: &[u8]) -> Option<bool> {
     }
 }
 
+/// What `Retry-After` says: seconds, or a date (RFC 9110 section 10.2.3).
+fn seconds_until(text: &str) -> Option<u32> {
+    text.parse().ok().or_else(|| {
+        let left = httpdate::parse_http_date(text).ok()?.duration_since(std::time::SystemTime::now());
+        u32::try_from(left.unwrap_or_default().as_millis().div_ceil(1000)).ok()
+    })
+}
+
 fn passed_lines(buffer: &[u8], head: &Response) -> Vec<u8> {
     let mut lines = Vec::new();
     for span in &head.passed {
@@ -409,6 +417,12 @@ fn passed_lines(buffer: &[u8], head: &Response) -> Vec<u8> {
 
 fn broken(what: &str) -> Failure {
     Failure::new(FailureKind::UpstreamBroken, format!("The endpoint {what}."))
+}
+
+/// The connection ended inside an answer; `early`: before any content, so the request may be what has ended it.
+fn ended(error: Broken, early: bool) -> Failure {
+    let kind = if early { FailureKind::UpstreamDied } else { FailureKind::UpstreamBroken };
+    Failure { kind, ..broken_body(error) }
 }
 
 /// The connection failed before an answer began.

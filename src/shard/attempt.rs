@@ -2,8 +2,8 @@
 //!
 //! A retry is possible until the first content byte goes to the client, so [`super::ask`] reads a whole answer to
 //! its end and a stream to its first event. What follows a failure is [`crate::retry`]'s to say, who is picked
-//! [`crate::catalog::pick`]'s. A kept-alive connection that dies before its first byte costs no attempt: it was closed while we
-//! wrote.
+//! [`crate::catalog::pick`]'s. Where a kept-alive connection dies before its first byte and no other endpoint is left, a fresh one
+//! to the same endpoint costs no attempt: it may have been closed while we wrote.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -80,7 +80,7 @@ impl Attempts<'_> {
             let failure = match result {
                 Ok(answered) => {
                     record.attempt_ends(shard, true);
-                    shard.served_well(candidate);
+                    shard.served_well(candidate, answered.is_stream());
                     drop(trial);
                     denied.iter().for_each(|&at| shard.denied(&self.deployment.candidates[at]));
                     return Ok(answered.with(place, candidate.endpoint));
@@ -192,7 +192,15 @@ impl Attempts<'_> {
         if let Some(upstream) = warm {
             self.shard.metrics().upstream_reuses.add(1);
             match ask.exchange(patience, held, record, upstream).await {
-                Err(Some(failure)) if failure.retry == Retry::FreshConnection => died = true,
+                Err(Some(failure)) if failure.retry == Retry::FreshConnection => {
+                    // It may be what takes connections down: one to another endpoint says more than one to the same.
+                    let mut tried = plan.tried().to_vec();
+                    tried.push(at);
+                    if self.deployment.any_left(&self.shard.world.registry, self.task, &tried) {
+                        return Err(Some(Failure { retry: Retry::OtherEndpoint, ..failure }));
+                    }
+                    died = true;
+                }
                 result => return result,
             }
         }
@@ -203,11 +211,8 @@ impl Attempts<'_> {
             }
             upstream => upstream?,
         };
-        let result = ask.exchange(patience, held, record, upstream).await;
-        if died && matches!(&result, Err(Some(failure)) if failure.kind == FailureKind::UpstreamDied) {
-            plan.died(); // nor was it idle: the request has taken both down
-        }
-        result
+        // Should it die too it is the same endpoint's death: a process that is being killed still takes connections.
+        ask.exchange(patience, held, record, upstream).await
     }
 }
 

@@ -203,7 +203,7 @@ fn understand(
     let spent = admit::spend(shard, admitted, &view, body.len(), manner)?;
     let deployment = shard.deployment(&view.model).ok_or_else(|| Some(unknown_model(&view.model)))?;
     record.model(&deployment, &view);
-    if !deployment.serves(&shard.world.registry, task) {
+    if !deployment.serves(&shard.world.registry, task) && !has_fallbacks(shard, &deployment) {
         return Err(Some(not_served(&deployment, task)));
     }
     Ok(Understood { view, texts, deployment, spent })
@@ -291,7 +291,15 @@ fn unknown_model(model: &str) -> Failure {
     Failure::new(FailureKind::UnknownModel, text).at("model")
 }
 
-fn not_served(deployment: &Arc<Deployment>, task: Task) -> Failure {
+/// Whether another model may be asked in its place.
+fn has_fallbacks(shard: &Shard, deployment: &Deployment) -> bool {
+    let settings = &shard.world.config.fallbacks;
+    settings.models_max > 0 && !(deployment.fallbacks.is_empty() && settings.default.is_empty())
+}
+
+/// No endpoint has the model, or the path for it.
+#[must_use]
+pub fn not_served(deployment: &Arc<Deployment>, task: Task) -> Failure {
     let path = task.upstream_path().unwrap_or("this path");
     let text = if deployment.candidates.is_empty() {
         format!("Invalid model name passed in model={}: no endpoint has it.", deployment.name)

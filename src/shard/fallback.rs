@@ -12,7 +12,7 @@ use super::Shard;
 use super::access::Record;
 use super::admit::Admitted;
 use super::attempt::Attempts;
-use super::exchange::{Exit, read_view};
+use super::exchange::{Exit, not_served, read_view};
 use super::head::Incoming;
 use super::limited::Patience;
 use super::relay::Answered;
@@ -73,9 +73,13 @@ impl<'a> Asked<'a> {
                 named,
                 who: self.who,
             };
-            let failure = match attempts.first_content(patience, held, record).await {
-                Err(Some(failure)) => failure,
-                done => return done,
+            let failure = if self.deployment.serves(&self.shard.world.registry, self.task) {
+                match attempts.first_content(patience, held, record).await {
+                    Err(Some(failure)) => failure,
+                    done => return done,
+                }
+            } else {
+                not_served(&self.deployment, self.task)
             };
             let too_long = failure.says_context_is_exceeded();
             if !too_long && !falls_back(&failure) {

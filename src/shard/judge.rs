@@ -26,12 +26,23 @@ pub fn rules(breaker: &config::reliability::Breaker) -> Rules {
 
 impl Shard {
     /// There is content: the endpoint serves, and it serves this model.
-    pub fn served_well(&self, candidate: &Candidate) {
+    pub fn served_well(&self, candidate: &Candidate, is_stream: bool) {
         let now_ms = clock::now_ms();
         let endpoint = &self.world.registry[candidate.endpoint];
         endpoint.served(now_ms);
-        endpoint.breaker().success(now_ms);
+        if is_stream {
+            endpoint.breaker().begun()
+        } else {
+            endpoint.breaker().success(now_ms)
+        }
         candidate.breaker.success(now_ms);
+    }
+
+    /// A stream has come to its end.
+    pub fn ended_well(&self, endpoint: usize) {
+        if let Some(endpoint) = self.world.registry.get(endpoint) {
+            endpoint.breaker().success(clock::now_ms());
+        }
     }
 
     /// An attempt has failed.

@@ -201,6 +201,9 @@ pub async fn answer(
             }
             let Relay { upstream, buffer, reader, keep_alive, .. } = relay;
             shard.buffers.give(buffer);
+            if reader.done() && matches!(result, Ok(After::KeepAlive | After::Close)) {
+                shard.ended_well(endpoint);
+            }
             if result.is_ok() && reader.done() && keep_alive {
                 shard.keep(endpoint, upstream);
             }
