@@ -5,7 +5,7 @@
 //! key, or a client's address. Flows that always wait get equal shares, whatever each sends; one that comes rarely
 //! waits for nobody's backlog. How many may wait is divided by dynamic thresholds (Choudhury, Hahne: "Dynamic Queue Length Thresholds",
 //! 1998): a flow may hold twice as many places of the queue as are free, so one alone holds two thirds; those who wait for one
-//! model may hold eight times as many, eight ninths.
+//! model may hold 32 times as many as are free, so that many callers of one do not shut out those of another.
 //!
 //! Each shard keeps its own waiters and publishes, for each thing waited for ([`Places`]), its least tag. Who gives a
 //! place back rings the shard whose tag is least. Nothing here blocks, allocates on the way of a request that does not wait,
@@ -192,7 +192,7 @@ impl Hall {
     }
 
     /// Queues a request of `flow` for a `thing` if it may: at most `max` wait in all, of one flow at most twice what is
-    /// free, and for one thing eight times that.
+    /// free, and for one thing 32 times.
     #[must_use]
     pub fn enter<'a>(
         &'a self,
@@ -209,7 +209,7 @@ impl Hall {
         }
         let mut ticket = Ticket { hall: self, flow, thing, tag: NONE, served: true };
         let free = u32::try_from(max).unwrap_or(u32::MAX).saturating_sub(before);
-        if free == 0 || own >= free.saturating_mul(2) || same >= free.saturating_mul(8) {
+        if free == 0 || own >= free.saturating_mul(2) || same >= free.saturating_mul(32) {
             return None; // dropping the ticket takes the counts back
         }
         let now = self.virtual_time.load(Ordering::Relaxed);

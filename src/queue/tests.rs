@@ -162,6 +162,6 @@ fn who_declines_stands_in_nobodys_way() {
 fn one_thing_leaves_room_for_another() {
     let (hall, model, flows) = (Hall::default(), Flow::default(), [(); 200].map(|()| Flow::default()));
     let held: Vec<_> = flows.iter().map_while(|flow| hall.enter(flow, &model, 90, 0)).collect();
-    assert_eq!(held.len(), 80, "eight ninths, though each is alone");
+    assert_eq!(held.len(), 88, "nearly all, though each is alone");
     assert!(hall.enter(&flows[100], thing(), 90, 0).is_some());
 }
