@@ -29,19 +29,27 @@ const NONE: u64 = u64::MAX;
 #[derive(Debug, Default)]
 pub struct Bell {
     rung: AtomicBool,
+    /// Something has changed; else it is only this shard's turn.
+    fresh: AtomicBool,
     waker: AtomicWaker,
 }
 
 impl Bell {
-    /// Rings it.
+    /// Rings it: something has changed.
     pub fn ring(&self) {
+        self.fresh.store(true, Ordering::Release);
+        self.pass();
+    }
+
+    /// Rings it: what was free before is this shard's to take now.
+    fn pass(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {
             self.waker.wake();
         }
     }
 
-    /// Waits until it rings.
-    pub async fn rung(&self) {
+    /// Waits until it rings; whether something has changed.
+    pub async fn rung(&self) -> bool {
         std::future::poll_fn(|cx| {
             self.waker.register(cx.waker());
             match self.rung.swap(false, Ordering::AcqRel) {
@@ -50,6 +58,7 @@ impl Bell {
             }
         })
         .await;
+        self.fresh.swap(false, Ordering::AcqRel)
     }
 }
 
@@ -115,7 +124,7 @@ impl Places {
         let max = self.max();
         let take = |taken: u32| (max == 0 || taken < max).then_some(taken + 1);
         let taken = self.taken.fetch_update(Ordering::SeqCst, Ordering::Relaxed, take);
-        taken.is_ok().then(|| Place(Arc::clone(self)))
+        taken.is_ok().then(|| Place { places: Arc::clone(self), quiet: false })
     }
 
     /// The shard whose waiter has waited longest, by the order of tags.
@@ -126,23 +135,43 @@ impl Places {
         (tag != NONE).then_some(shard)
     }
 
-    /// Rings the shard whose turn it is.
-    pub fn call(&self) {
+    /// Rings the shard whose turn it is: one is free.
+    fn call(&self) {
         if let Some(bell) = self.next_shard().and_then(|shard| self.bells.get(shard)) {
             bell.ring();
+        }
+    }
+
+    /// Gives the turn to another shard than this one, if it is that one's.
+    fn pass(&self, shard: usize) {
+        if let Some(bell) =
+            self.next_shard().filter(|next| *next != shard).and_then(|next| self.bells.get(next))
+        {
+            bell.pass();
         }
     }
 }
 
 /// One place; given back on drop.
 #[derive(Debug)]
-pub struct Place(Arc<Places>);
+pub struct Place {
+    places: Arc<Places>,
+    /// Nobody is called when it is given back.
+    quiet: bool,
+}
+
+impl Place {
+    /// Gives it back without a word: it was taken a moment ago and is of no use, so nothing has changed for others.
+    pub fn unused(mut self) {
+        self.quiet = true;
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let places = &*self.0;
+        let places = &*self.places;
         places.taken.fetch_sub(1, Ordering::SeqCst);
-        if places.waiters.load(Ordering::SeqCst) > 0 {
+        if !self.quiet && places.waiters.load(Ordering::SeqCst) > 0 {
             places.call();
         }
     }
@@ -353,7 +382,7 @@ impl<W: Clone> Line<W> {
                 self.declined.push((kind, Arc::clone(&places)));
                 self.publish(shard, &places);
             }
-            places.call();
+            places.pass(shard); // who declines calls the next one here by itself
         }
     }
 
@@ -374,7 +403,7 @@ impl<W: Clone> Line<W> {
                     continue;
                 }
                 match places.next_shard() {
-                    Some(other) if other != shard => places.call(),
+                    Some(other) if other != shard => places.pass(shard),
                     _ => return Some(waiter.clone()),
                 }
             }

@@ -116,6 +116,7 @@ impl Deployment {
                 let trial = Trial { endpoint, model: None, since_ms: look.now_ms };
                 return Pick::Taken(Picked { at, place, trial: Some(trial) });
             }
+            place.unused();
         }
         if rests { Pick::Resting } else { Pick::None }
     }
@@ -150,11 +151,17 @@ impl Deployment {
         }
         let mut trial = Trial { endpoint: None, model: None, since_ms: look.now_ms };
         if !whole {
-            endpoint.breaker().try_trial(look.now_ms).then_some(())?;
+            if !endpoint.breaker().try_trial(look.now_ms) {
+                place.unused();
+                return None;
+            }
             trial.endpoint = Some(Arc::clone(endpoint));
         }
         if !one {
-            candidate.breaker.try_trial(look.now_ms).then_some(())?;
+            if !candidate.breaker.try_trial(look.now_ms) {
+                place.unused();
+                return None;
+            }
             trial.model = Some(Arc::clone(&candidate.breaker));
         }
         Some(Picked { at, place, trial: Some(trial) })

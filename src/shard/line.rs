@@ -39,8 +39,9 @@ pub enum Unserved {
 /// Calls waiters whenever the bell rings, without end.
 pub async fn usher(core: Rc<Core>) {
     loop {
-        core.process.bells[core.index].rung().await;
-        core.line.borrow_mut().refresh(core.index);
+        if core.process.bells[core.index].rung().await {
+            core.line.borrow_mut().refresh(core.index);
+        }
         core.call_next();
     }
 }
