@@ -227,23 +227,6 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Whether a ring tells of something new: a bell that does not say so always does.
-trait Ring {
-    fn is_anew(self) -> bool;
-}
-
-impl Ring for () {
-    fn is_anew(self) -> bool {
-        true
-    }
-}
-
-impl Ring for bool {
-    fn is_anew(self) -> bool {
-        self
-    }
-}
-
 /// Calls waiters whenever the bell rings.
 pub async fn usher(gate: Rc<Gate>, index: usize) {
     loop {
