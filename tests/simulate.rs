@@ -8,7 +8,7 @@
 //! 256 seeds a run; `CORELANE_SIM_SEEDS=10000` for a night. A seed that fails prints itself and the trace of the request that broke
 //! an invariant; `CORELANE_SIM_SEED=n` runs it alone. The idea is that of TigerBeetle's simulator and of sozu's UDP tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)] // test code
-#![allow(clippy::type_complexity)] // tasks and their wakers, once
+#![allow(clippy::type_complexity, clippy::await_holding_refcell_ref)] // one thread, and the guard is not kept over a wait
 
 #[path = "simulate/ask.rs"]
 mod ask;
