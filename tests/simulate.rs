@@ -43,7 +43,6 @@ fn seeds_of_part_0() {
 }
 
 #[test]
-#[ignore = "seed 33: a waiter of one shard is not called for a free place that a waiter of another declines"]
 fn seeds_of_part_1() {
     part(1);
 }

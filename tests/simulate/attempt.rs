@@ -181,12 +181,12 @@ impl<'g> Attempts<'_, 'g> {
         if let Some(found) = go(false) {
             return Ok(found);
         }
-        let (of, tried) = (Arc::clone(self.deployment), plan.tried().to_vec());
+        let mut could = Could::new(gate, self.deployment, plan.tried());
         let wanted = Wanted {
             thing: &self.deployment.waiting,
-            kind: self.kind(&tried),
-            places: self.deployment.wanted(&gate.registry, TASK, &tried),
-            could: Box::new(move |gate| could(gate, &of, &tried)),
+            kind: self.kind(plan.tried()),
+            places: self.deployment.wanted(&gate.registry, TASK, plan.tried()),
+            could: Box::new(move |gate| could.now(gate)),
         };
         let waiting = Box::pin(wait(patience, wanted, || go(true)));
         waiting.await.map_err(|unserved| refused(unserved, FailureKind::SlotsTaken, "All slots are taken"))
@@ -222,6 +222,7 @@ impl<'g> Attempts<'_, 'g> {
         gate.ledger.attempt(record, at, u64::from(gate.registry[at].in_flight()));
         if picked.trial.is_some() {
             gate.ledger.count("trial");
+            gate.watched[at].trials_taken.set(gate.watched[at].trials_taken.get() + 1);
         }
         if !unreachable[at] {
             return None;
@@ -350,14 +351,38 @@ impl<'g> Attempts<'_, 'g> {
     }
 }
 
-/// Whether a request that has waited would get a place now.
-fn could(gate: &Gate, deployment: &Deployment, tried: &[usize]) -> bool {
-    let now_ms = gate.clock.now_ms();
-    let lets = |breaker: &Breaker| breaker.is_closed() || breaker.is_due(now_ms);
-    deployment.candidates.iter().enumerate().any(|(at, one)| {
-        let endpoint = &gate.registry[one.endpoint];
-        !tried.contains(&at) && lets(endpoint.breaker()) && lets(&one.breaker) && endpoint.places().has_room()
-    })
+/// Whether a request that waits would get a place now. A breaker that is due has one trial for all who wait: while others take
+/// them, one after the other, nobody is passed over.
+struct Could {
+    of: Arc<Deployment>,
+    tried: Vec<usize>,
+    /// Trials taken of each candidate's endpoint when it was last asked.
+    trials: Vec<u64>,
+}
+
+impl Could {
+    fn new(gate: &Gate, of: &Arc<Deployment>, tried: &[usize]) -> Self {
+        let mut new = Self { of: Arc::clone(of), tried: tried.to_vec(), trials: Vec::new() };
+        new.trials = new.taken(gate);
+        new
+    }
+
+    fn taken(&self, gate: &Gate) -> Vec<u64> {
+        self.of.candidates.iter().map(|one| gate.watched[one.endpoint].trials_taken.get()).collect()
+    }
+
+    fn now(&mut self, gate: &Gate) -> bool {
+        let now_ms = gate.clock.now_ms();
+        let taken = self.taken(gate);
+        let before = std::mem::replace(&mut self.trials, taken);
+        self.of.candidates.iter().enumerate().any(|(at, one)| {
+            let endpoint = &gate.registry[one.endpoint];
+            let own_turn = before[at] == self.trials[at];
+            let lets = |breaker: &Breaker| breaker.is_closed() || (own_turn && breaker.is_due(now_ms));
+            let open = lets(endpoint.breaker()) && lets(&one.breaker);
+            !self.tried.contains(&at) && open && endpoint.places().has_room()
+        })
+    }
 }
 
 /// An endpoint is to blame.

@@ -41,6 +41,8 @@ pub struct Watched {
     pub running: Cell<u32>,
     /// Attempts since the faults have ended.
     pub asked: Cell<u64>,
+    /// Trials of its breaker, or of a model's on it, that were ever taken.
+    pub trials_taken: Cell<u64>,
     /// Trials on their way to a connection, of an endpoint that could not be reached.
     pub trials: Cell<u32>,
     /// Grows when somebody else's verdict was taken for a trial's: those in flight are then no trials any more.
@@ -89,7 +91,7 @@ pub struct Waiter {
     waker: RefCell<Option<Waker>>,
     called: Cell<bool>,
     /// Whether it could go now, as far as can be seen without going.
-    could: Box<dyn Fn(&Gate) -> bool>,
+    could: RefCell<Box<dyn FnMut(&Gate) -> bool>>,
     /// Ticks in a row at which it could.
     passed_over: Cell<u32>,
 }
@@ -99,7 +101,7 @@ pub struct Wanted<'a> {
     pub thing: &'a Flow,
     pub kind: u64,
     pub places: Vec<Arc<Places>>,
-    pub could: Box<dyn Fn(&Gate) -> bool>,
+    pub could: Box<dyn FnMut(&Gate) -> bool>,
 }
 
 /// Ticks in a row at which a place may be free for one that waits: it is called at once, so one would be chance.
@@ -263,7 +265,11 @@ impl Core {
     /// Nobody waits for long while something that it could have is free.
     fn look_for_idle_places(&self, gate: &Gate) {
         for (id, waiter) in self.waiters.borrow().iter() {
-            waiter.passed_over.set(if (waiter.could)(gate) { waiter.passed_over.get() + 1 } else { 0 });
+            waiter.passed_over.set(if (waiter.could.borrow_mut())(gate) {
+                waiter.passed_over.get() + 1
+            } else {
+                0
+            });
             if waiter.passed_over.get() >= PASSED_OVER_MAX {
                 gate.ledger.broken(
                     *id,
@@ -472,7 +478,12 @@ pub async fn wait<T>(
     record.stage.set("left while waiting");
     let Wanted { kind, places, could, .. } = wanted;
     let passed_over = Cell::default();
-    let waiter = Rc::new(Waiter { waker: RefCell::default(), called: Cell::default(), could, passed_over });
+    let waiter = Rc::new(Waiter {
+        waker: RefCell::default(),
+        called: Cell::default(),
+        could: RefCell::new(could),
+        passed_over,
+    });
     core.waiters.borrow_mut().insert(record.id, Rc::clone(&waiter));
     let key = core.line.borrow_mut().join(core.index, ticket.tag(), kind, places, Rc::clone(&waiter));
     let standing = Standing { core, key };
