@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::endpoint::{Fault, Process, Program, Script, Target};
 use super::scene::{Dose, Storm, alone, anywhere, assert_at_rest, at_rest, scripts, storm, wait_probed};
-use crate::support::Gateway;
+use crate::support::fleet::until;
 use crate::support::open_loop::{Event, Plan, Sample};
+use crate::support::{Gateway, get};
 
 /// Of an answer that lets others catch up.
 const SLOW: Duration = Duration::from_millis(300);
@@ -118,6 +119,33 @@ fn answers_with_broken_chunks() {
     storm.assert_sound(&["broken"]);
     assert!(storm.report.count("broken") > 0, "streams were cut, and it shows");
     assert_attempts(&storm);
+}
+
+/// One of three has a name that nobody knows: it costs no request, and the others serve.
+#[test]
+fn names_that_do_not_resolve() {
+    let _alone = alone();
+    let endpoints = scripts();
+    let addresses: Vec<SocketAddr> = endpoints.iter().map(Target::addr).collect();
+    let (there, gone) = (addresses[2].to_string(), format!("gone.invalid:{}", addresses[2].port()));
+    let mut gateway =
+        Gateway::start(&anywhere(&addresses, "", "[[models]]\nname = \"m\"\n").replace(&there, &gone));
+    until("two endpoints have been probed", || {
+        let body = String::from_utf8(get(gateway.admin, "/status").2).unwrap();
+        (body.matches("\"healthy\"").count() == 2).then_some(())
+    });
+    let before = at_rest(gateway.pid(), gateway.admin);
+    let dose = Dose::small();
+    let report = Plan::new(gateway.addr, dose.per_second, dose.time).start(Instant::now()).join();
+    let seen = Some(endpoints.iter().map(|endpoint| endpoint.seen().unwrap()).collect());
+    let storm = Storm { report, events: Vec::new(), seen };
+    storm.print("name gone");
+    storm.assert_sound(&[]);
+    assert_kept(&storm);
+    assert_attempts(&storm);
+    assert!(endpoints[2].seen().unwrap().is_empty(), "nobody can have come to a server without an address");
+    assert!(gateway.alive());
+    assert_at_rest(gateway.pid(), gateway.admin, before);
 }
 
 /// All endpoints fail for three seconds, and come back one after the other.
