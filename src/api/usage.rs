@@ -57,7 +57,8 @@ mod tests {
             usage.read_object(text.as_bytes(), Span::new(0, text.len()));
             assert_eq!(usage, Usage { input: 7, output: 9 });
         }
-        let price = crate::config::Price { input_per_1k: 1.0, output_per_1k: 2.0 };
+        let price =
+            crate::config::Price { input_per_1k: 1.0, output_per_1k: 2.0, ..crate::config::Price::default() };
         assert!((Usage { input: 500, output: 250 }.cost(price) - 1.0).abs() < 1e-12);
     }
 }

@@ -41,6 +41,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("server.admin_listen", a.admin_listen != b.admin_listen),
         ("server.handover_socket", a.handover_socket != b.handover_socket),
         ("log.access", old.log.access != new.log.access),
+        ("log.journal", old.log.journal != new.log.journal),
     ];
     keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }
@@ -63,7 +64,9 @@ fn secrets(config: &Config) -> impl Iterator<Item = (String, &Secret)> {
         }
         super::edge::KeySecret::Sha256(_) => None,
     });
-    admin.chain(endpoints).chain(keys)
+    let tracing = config.tracing.headers.iter();
+    let tracing = tracing.map(|(name, secret)| (format!("tracing.headers.{}", key_text(name)), secret));
+    admin.chain(endpoints).chain(keys).chain(tracing)
 }
 
 fn compare_tables(lines: &mut Vec<String>, path: &str, old: &Table, new: &Table) {

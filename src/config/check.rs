@@ -13,6 +13,7 @@ pub(super) mod guard;
 mod keys;
 mod limits;
 mod models;
+mod observe;
 mod policy;
 mod reliability;
 mod server;
@@ -138,8 +139,10 @@ fn read_file(root: &mut Table<'_>) -> Config {
         guard,
         limits,
         keys,
-        log: root.section("log", policy::read_log),
-        metrics: root.section("metrics", policy::read_metrics),
+        log: root.section("log", observe::read_log),
+        tracing: root.section("tracing", observe::read_tracing),
+        usage: root.section("usage", observe::read_usage),
+        metrics: root.section("metrics", observe::read_metrics),
     };
     unavailable::refuse_sections(root);
     if root.report.is_clean() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::check::guard::absent;
 use super::edge::{Cors, Limits, Tls};
+use super::observe::{Format, Journal, Tracing, UsageRules, Writer};
 use super::reliability::{Breaker, Fallbacks, Queue};
 use super::{
     Access, Balance, Bytes, Config, Driver, Endpoint, Health, Kind, Level, Log, Metrics, Model, Price, Retry,
@@ -38,6 +39,8 @@ pub fn builtin() -> Config {
         limits: Limits::default(),
         keys: Vec::new(),
         log: Log::default(),
+        tracing: Tracing::default(),
+        usage: UsageRules::default(),
         metrics: Metrics::default(),
     }
 }
@@ -93,6 +96,7 @@ impl Default for Server {
             admin_token: None,
             handover_socket: None,
             watch: false,
+            explain: false,
         }
     }
 }
@@ -209,12 +213,51 @@ impl Default for Queue {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: Level::Info, access: Access::Stderr }
+        Self {
+            level: Level::Info,
+            access: Access::Stderr,
+            format: Format::Auto,
+            sample_percent: 100,
+            bodies: false,
+            body_bytes_max: Bytes(16 << 10),
+            mask: true,
+            journal: Journal::default(),
+        }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            writer: Writer::Auto,
+            segment_bytes_max: Bytes(64 << 20),
+            segment_age_max: Duration::from_secs(24 * 60 * 60),
+            segments_max: 16,
+            compress: false,
+            sync: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            headers: Vec::new(),
+            sample_percent: 10,
+            service_name: "corelane".to_owned(),
+        }
+    }
+}
+
+impl Default for UsageRules {
+    fn default() -> Self {
+        Self { price_file: None, cost_in_answers: true }
     }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { litellm_names: true }
+        Self { litellm_names: true, keys_max: 20 }
     }
 }

@@ -129,6 +129,10 @@ pub struct Key {
     pub tokens_per_minute: u64,
     /// Exchanges at once; 0: no limit.
     pub concurrent: u32,
+    /// USD of a period; 0: no limit.
+    pub budget: f64,
+    /// After which `budget` begins anew, counted from 1970 on; zero: never.
+    pub budget_period: Duration,
     /// From then on it is refused.
     pub expires: Option<SystemTime>,
 }

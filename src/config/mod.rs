@@ -12,6 +12,7 @@ mod defaults;
 pub mod edge;
 pub mod guard;
 mod moment;
+pub mod observe;
 mod problem;
 mod reader;
 pub mod reliability;
@@ -27,6 +28,7 @@ use serde::Serialize;
 pub use changes::{changes, needs_restart};
 pub use check::{load, load_with_warnings, normalized, parse, parse_with_warnings};
 pub use defaults::builtin;
+pub use observe::{Access, Level, Log, Metrics, Price};
 pub use problem::{Problem, Problems};
 pub use render::effective;
 pub use units::{Bytes, Secret};
@@ -62,6 +64,10 @@ pub struct Config {
     pub keys: Vec<edge::Key>,
     /// What is logged, and where to.
     pub log: Log,
+    /// Which requests are traced, and for whom.
+    pub tracing: observe::Tracing,
+    /// What tokens cost.
+    pub usage: observe::UsageRules,
     /// What `/metrics` shows.
     pub metrics: Metrics,
 }
@@ -126,6 +132,8 @@ pub struct Server {
     pub handover_socket: Option<PathBuf>,
     /// Whether the file is read again when it changes.
     pub watch: bool,
+    /// Whether callers may ask by `x-corelane-explain` where a request would go.
+    pub explain: bool,
 }
 
 /// The kernel interface of the shards.
@@ -216,15 +224,6 @@ pub struct Model {
     pub timeouts: Timeouts,
 }
 
-/// USD per 1000 tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct Price {
-    /// Prompt tokens.
-    pub input_per_1k: f64,
-    /// Completion tokens.
-    pub output_per_1k: f64,
-}
-
 /// `[balance]`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Balance {
@@ -289,46 +288,4 @@ pub struct Retry {
     pub budget_percent: u32,
     /// Retries a second that each shard has besides, 0 to 100000.
     pub budget_min: u32,
-}
-
-/// `[log]`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Log {
-    /// Least level that is written.
-    pub level: Level,
-    /// Where the line of each exchange goes.
-    pub access: Access,
-}
-
-/// Severity of a log line, most severe first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Something was lost.
-    Error,
-    /// Something an operator should look at.
-    Warn,
-    /// Start, stop, health changes.
-    Info,
-    /// Every decision.
-    Debug,
-}
-
-/// Where access lines go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Access {
-    /// Nowhere.
-    Off,
-    /// Standard error.
-    Stderr,
-    /// Appended to this file.
-    File(PathBuf),
-}
-
-/// `[metrics]`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Metrics {
-    /// Whether LiteLLM's families are shown beside ours.
-    pub litellm_names: bool,
 }

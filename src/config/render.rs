@@ -6,12 +6,13 @@
 
 pub(super) mod edge;
 pub(super) mod guard;
+pub(super) mod observe;
 mod reliability;
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use super::{Access, Config, Driver, Endpoint, Health, Kind, Level, Model, Secret, Server, Strategy, units};
+use super::{Config, Driver, Endpoint, Health, Kind, Model, Secret, Server, Strategy, units};
 
 /// Words of `server.driver`.
 pub(super) const DRIVERS: [(&str, Driver); 3] =
@@ -24,9 +25,6 @@ pub(super) const STRATEGIES: [(&str, Strategy); 3] = [
     ("least_busy", Strategy::LeastBusy),
     ("weighted", Strategy::Weighted),
 ];
-/// Words of `log.level`.
-pub(super) const LEVELS: [(&str, Level); 4] =
-    [("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug)];
 
 /// The configuration as TOML in the shape of the file.
 pub fn effective(config: &Config) -> String {
@@ -45,17 +43,12 @@ pub fn effective(config: &Config) -> String {
     guard::write(&mut page, &config.guard);
     edge::write_limits(&mut page, &config.limits);
     config.keys.iter().for_each(|key| edge::write_key(&mut page, key, &config.guard));
-    page.header("[log]");
-    page.word("level", &LEVELS, config.log.level);
-    match &config.log.access {
-        Access::Off => page.text("access", "off"),
-        Access::Stderr => page.text("access", "stderr"),
-        Access::File(path) => page.text("access", path.display()),
-    }
-    page.plain("bodies", false);
-    page.plain("mask", true);
+    observe::write_log(&mut page, &config.log);
+    observe::write_tracing(&mut page, &config.tracing);
+    observe::write_usage(&mut page, &config.usage);
     page.header("[metrics]");
     page.plain("litellm_names", config.metrics.litellm_names);
+    page.plain("keys_max", config.metrics.keys_max);
     page.0
 }
 
@@ -93,6 +86,7 @@ fn write_server(page: &mut Page, server: &Server) {
     let handover = server.handover_socket.as_ref().map(|path| path.display().to_string());
     page.text("handover_socket", handover.unwrap_or_default());
     page.plain("watch", server.watch);
+    page.plain("explain", server.explain);
     if !server.headers.is_empty() {
         page.header("[server.headers]");
         server.headers.iter().for_each(|(name, value)| page.text(&quoted(name), value));
@@ -140,8 +134,7 @@ fn write_model(page: &mut Page, model: &Model, config: &Config) {
         None => page.text("guard", "off"),
         Some(profile) => page.text("guard", &profile.name),
     }
-    let (input, output) = (model.price.input_per_1k, model.price.output_per_1k);
-    page.plain("price", format_args!("{{ input_per_1k = {input:?}, output_per_1k = {output:?} }}"));
+    observe::write_price(page, &model.price);
     reliability::write_model(page, model, &config.timeouts);
 }
 

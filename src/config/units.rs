@@ -28,7 +28,7 @@ const SIZES: [(&str, u64); 8] = [
 ];
 
 /// Units that a time may have, in milliseconds.
-const TIMES: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 impl Bytes {
     /// Reads `"20MiB"`; `None` if it is no whole number with a known unit, or above `u64::MAX` bytes.
@@ -181,7 +181,7 @@ mod tests {
         for text in ["", "B", "20", "20m", "20 MiB", "-1MiB", "1.5MiB", "20mib", "99999999999GiB", "1é"] {
             assert_eq!(Bytes::parse(text), None, "{text}");
         }
-        for text in ["", "30", "s", "30 s", "-1s", "1.5s", "1d", "1h30m", "99999999999999999999s", "9é"] {
+        for text in ["", "30", "s", "30 s", "-1s", "1.5s", "1w", "1h30m", "99999999999999999999s", "9é"] {
             assert_eq!(parse_time(text), None, "{text}");
         }
     }
@@ -193,6 +193,7 @@ mod tests {
             ("100ms", 100, "100ms"),
             ("2m", 120_000, "120s"),
             ("1h", 3_600_000, "3600s"),
+            ("30d", 2_592_000_000, "2592000s"),
         ] {
             let time = parse_time(text).unwrap();
             assert_eq!(time, Duration::from_millis(ms));

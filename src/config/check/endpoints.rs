@@ -67,7 +67,8 @@ pub(super) fn read_name(value: &Value<'_>, what: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn read_url(value: Value<'_>) -> Option<Url> {
+/// A server's address.
+pub(super) fn read_url(value: Value<'_>) -> Option<Url> {
     Url::parse(value.text()?).map_err(|mistake| value.wrong(mistake.message, mistake.hint)).ok()
 }
 

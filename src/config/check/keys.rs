@@ -4,7 +4,7 @@
 //! same; no message holds either.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
@@ -15,7 +15,6 @@ use super::super::reader::{Place, Table, Value};
 use super::super::{Model, Secret, moment};
 use super::endpoints::{read_name, read_secret};
 use super::models::{PROVIDER_PREFIXES, check_name, normalized};
-use super::unavailable;
 
 /// Keys that a gateway may have, and models that one may name.
 const KEYS_MAX: usize = 10_000;
@@ -25,6 +24,8 @@ const SECRET_BYTES_MIN: usize = 8;
 /// Largest limits: a minute's count has its bits beside the minute's number.
 const PER_MINUTE_MAX: i64 = 1_000_000_000;
 const CONCURRENT_MAX: i64 = 1_000_000;
+/// Longest period of a budget.
+const PERIOD_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Every key in the file's order.
 pub(super) fn read(root: &mut Table<'_>, models: &[Model], guard: &Guard) -> Vec<Key> {
@@ -34,9 +35,7 @@ pub(super) fn read(root: &mut Table<'_>, models: &[Model], guard: &Guard) -> Vec
     let keys: Vec<Key> = root
         .sections("keys", |table| {
             let (name, secret) = read_identity(table, &mut names, &mut sums);
-            let key = read_key(table, name, secret, &served, guard);
-            unavailable::refuse_budget(table);
-            key
+            read_key(table, name, secret, &served, guard)
         })
         .into_iter()
         .flatten()
@@ -61,9 +60,22 @@ fn read_key(
     let requests_per_minute = table.integer("requests_per_minute", 0, PER_MINUTE_MAX, 0);
     let tokens_per_minute = table.integer("tokens_per_minute", 0, PER_MINUTE_MAX, 0);
     let concurrent = table.integer("concurrent", 0, CONCURRENT_MAX, 0);
+    let budget = table.take("budget").and_then(|value| value.amount()).unwrap_or(0.0);
+    let budget_period = table.time_within("budget_period", Duration::ZERO, PERIOD_MAX, Duration::ZERO);
     let expires = table.take("expires").and_then(|value| read_expires(&value));
     let secret = secret?;
-    Some(Key { name, secret, models, guard, requests_per_minute, tokens_per_minute, concurrent, expires })
+    Some(Key {
+        name,
+        secret,
+        models,
+        guard,
+        requests_per_minute,
+        tokens_per_minute,
+        concurrent,
+        budget,
+        budget_period,
+        expires,
+    })
 }
 
 /// Name and secret, both unlike those of the keys before.

@@ -6,8 +6,9 @@ use super::super::guard::Guard;
 use super::super::problem::{choices, quote};
 use super::super::reader::{Place, Table, Value};
 use super::super::render::STRATEGIES;
-use super::super::{Endpoint, Model, Price, Strategy, Timeouts};
+use super::super::{Endpoint, Model, Strategy, Timeouts};
 use super::endpoints::WEIGHT_MAX;
+use super::observe::read_price;
 use super::policy::read_timeouts;
 use super::reliability::read_names;
 
@@ -164,11 +165,6 @@ fn read_weights(table: &mut Table<'_>, endpoints: &[Endpoint], order: &[usize]) 
         }
     }
     weights
-}
-
-fn read_price(table: &mut Table<'_>) -> Price {
-    let mut amount = |key| table.take(key).and_then(|value| value.amount()).unwrap_or_default();
-    Price { input_per_1k: amount("input_per_1k"), output_per_1k: amount("output_per_1k") }
 }
 
 #[cfg(test)]

@@ -1,13 +1,11 @@
-//! The small sections: how endpoints are picked, probed and waited for, and what is told about it.
+//! The small sections: how endpoints are picked, probed and waited for.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::problem::{choices, quote};
+use super::super::problem::quote;
 use super::super::reader::{Table, Value};
-use super::super::render::{LEVELS, STRATEGIES};
-use super::super::{Access, Balance, Health, Log, Metrics, Timeouts};
-use super::unavailable;
+use super::super::render::STRATEGIES;
+use super::super::{Balance, Health, Timeouts};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -54,37 +52,4 @@ pub(super) fn read_timeouts(table: &mut Table<'_>, default: &Timeouts) -> Timeou
         idle: table.time("idle", MS, default.idle),
         total: table.time("total", MS, default.total),
     }
-}
-
-pub(super) fn read_log(table: &mut Table<'_>) -> Log {
-    let default = Log::default();
-    let log = Log {
-        level: table.word("level", &LEVELS, default.level),
-        access: table.take("access").and_then(read_access).unwrap_or(default.access),
-    };
-    unavailable::refuse_log_flags(table);
-    log
-}
-
-/// `"off"`, `"stderr"` or a file. A bare word is none: it is a slip more likely than a file.
-fn read_access(value: Value<'_>) -> Option<Access> {
-    match value.text()? {
-        "off" => Some(Access::Off),
-        "stderr" => Some(Access::Stderr),
-        path if path.chars().any(char::is_control) || path.ends_with('/') => {
-            value.wrong(format!("{} is no file", quote(path)), r#"e.g. "/var/log/corelane/access.log""#);
-            None
-        }
-        path if path.contains(['/', '.']) => Some(Access::File(PathBuf::from(path))),
-        word => {
-            let hint =
-                format!("{}; a file in this folder is written `./name`", choices(word, &["off", "stderr"]));
-            value.wrong(format!("{} is neither off, stderr nor a path", quote(word)), hint);
-            None
-        }
-    }
-}
-
-pub(super) fn read_metrics(table: &mut Table<'_>) -> Metrics {
-    Metrics { litellm_names: table.flag("litellm_names", Metrics::default().litellm_names) }
 }

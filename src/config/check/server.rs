@@ -87,6 +87,7 @@ pub(super) fn read(table: &mut Table<'_>) -> Server {
         admin_token: table.take("admin_token").and_then(|value| read_secret(&value)),
         handover_socket: table.take("handover_socket").and_then(|value| read_socket(&value)),
         watch: table.flag("watch", default.watch),
+        explain: table.flag("explain", default.explain),
     };
     check_bounds(table, &server);
     server

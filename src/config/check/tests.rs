@@ -192,10 +192,28 @@ ttl = "1h"
 [log]
 level = "debug"
 access = "./log \"x\"/ä.log"
-bodies = false
-mask = true
+format = "text"
+sample_percent = 5
+bodies = true
+body_bytes_max = "1MiB"
+mask = false
+[log.journal]
+writer = "buffered"
+segment_bytes_max = "1MiB"
+segment_age_max = "0s"
+segments_max = 1
+compress = true
+sync = "0s"
+[tracing]
+otlp_endpoint = "http://127.0.0.1:4318/base"
+sample_percent = 100
+service_name = "ä"
+[usage]
+price_file = "prices.json"
+cost_in_answers = false
 [metrics]
 litellm_names = false
+keys_max = 0
 "#;
     let config = parse(text).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.server.headers[0].0, "z-last", "the file's order");

@@ -100,6 +100,8 @@ pub(super) fn write_key(page: &mut Page, key: &Key, guard: &Guard) {
     page.plain("requests_per_minute", key.requests_per_minute);
     page.plain("tokens_per_minute", key.tokens_per_minute);
     page.plain("concurrent", key.concurrent);
+    page.plain("budget", format_args!("{:?}", key.budget));
+    page.time("budget_period", key.budget_period);
     match key.expires {
         None => page.note("expires is left out: never"),
         Some(time) => page.plain("expires", moment::text(time)),

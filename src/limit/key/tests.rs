@@ -19,6 +19,8 @@ fn key(name: &str, secret: &str) -> edge::Key {
         requests_per_minute: 0,
         tokens_per_minute: 0,
         concurrent: 0,
+        budget: 0.0,
+        budget_period: std::time::Duration::ZERO,
         expires: None,
     }
 }

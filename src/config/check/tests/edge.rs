@@ -413,7 +413,8 @@ guard = "strict"
 requests_per_minute = 60
 tokens_per_minute = 1_000_000_000
 concurrent = 4
-budget = 0.0
+budget = 12.5
+budget_period = "30d"
 expires = 2030-01-01T07:00:00.25+07:00
 [guard.profiles.strict]
 enabled = true
@@ -475,7 +476,8 @@ fn keys_are_checked() {
         ("expires = '2030-02-30T00:00:00Z'", ".expires", "no date and time", "2030-12-31"),
         ("expires = 'tomorrow'", ".expires", "no date and time", "2030-12-31"),
         ("expires = 5", ".expires", "expected a date and time", "2030-12-31"),
-        ("budget = 0.01", ".budget", "budgets are not available in this version", "0.0"),
+        ("budget = -1", ".budget", "out of range", "0 or more"),
+        ("budget_period = '400d'", ".budget_period", "out of range", "from 0s"),
         ("budget = '5'", ".budget", "expected a number", ""),
         ("model = ['*']", ".model", "unknown key", "did you mean `models`?"),
         ("sha256 = 'x'", ".sha256", "both given", "remove one"),
@@ -573,7 +575,7 @@ fn endpoints_may_be_behind_tls() {
 fn all_mistakes_of_the_edge_are_told_at_once() {
     let text = "[server.tls]\ncert = 'c'\nhttp3 = true\n[server.cors]\ncredentials = true\n[limits]\n\
                 reject_status = 1\n[[limits.zones]]\nname = 'z'\nrate = 'x'\nkey = 'y'\n[[keys]]\nname = 'k'\n\
-                budget = 1\n[[endpoints]]\nname = 'a'\nurl = 'http://h'\nca = 'c'\n";
+                budget = -1\n[[endpoints]]\nname = 'a'\nurl = 'http://h'\nca = 'c'\n";
     let found: Vec<(u32, String)> =
         problems(text).into_iter().map(|problem| (problem.line, problem.path)).collect();
     let expected = [

@@ -241,11 +241,37 @@ fn the_small_sections_are_checked() {
             ("access = \"stdout\"", "access", "neither off, stderr nor a path", "known: off, stderr"),
             ("access = \"/var/log/\"", "access", "is no file", "access.log"),
             ("access = \"\"", "access", "neither off", "./name"),
-            ("bodies = true", "bodies", "not available in this version", "false"),
             ("bodies = 1", "bodies", "expected true or false", ""),
-            ("mask = false", "mask", "not available in this version", "true"),
+            ("format = \"xml\"", "format", "not known", "known: auto, json, text"),
+            ("sample_percent = 101", "sample_percent", "out of range", "0 to 100"),
+            ("body_bytes_max = \"2MiB\"", "body_bytes_max", "out of range", "1MiB"),
         ],
     );
+    assert_section(
+        "log.journal",
+        &[
+            ("writer = \"mmap\"", "writer", "not known", "direct"),
+            ("segment_bytes_max = \"1KiB\"", "segment_bytes_max", "out of range", "1MiB"),
+            ("segments_max = 0", "segments_max", "out of range", "1 to"),
+            ("segment_age_max = \"400d\"", "segment_age_max", "out of range", "0s"),
+        ],
+    );
+    assert_section(
+        "tracing",
+        &[
+            ("otlp_endpoint = \"collector:4318\"", "otlp_endpoint", "no scheme", "http://"),
+            ("headers = { host = 'x' }", "headers.host", "the gateway's own", "authorization"),
+            (
+                "headers = { authorization = 'env:CORELANE_NO_SUCH' }",
+                "headers.authorization",
+                "CORELANE_NO_SUCH",
+                "",
+            ),
+            ("sample_percent = -1", "sample_percent", "out of range", "0 to 100"),
+            ("service_name = ''", "service_name", "no name of a service", "corelane"),
+        ],
+    );
+    assert_section("usage", &[("price_file = \"a/\"", "price_file", "is no file", "")]);
     assert_section("metrics", &[("litellm = true", "litellm", "unknown key", "litellm_names")]);
 }
 
@@ -255,7 +281,6 @@ fn what_this_version_does_not_build_is_never_ignored() {
         ("[cache]\nstore = \"memory\"", "cache", "store = \"off\""),
         ("[cache]\nttl = \"1h\"", "cache", "store = \"off\""),
         ("[cache]\nstore = \"off\"\nsize = 5", "cache", "remove [cache]"),
-        ("[[keys]]\nname = 'a'\nsecret = '12345678'\nbudget = 5", "keys[0].budget", "0.0"),
     ] {
         assert_rules(&[(&with_endpoint(text), path, "not available in this version", hint)]);
     }
