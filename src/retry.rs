@@ -104,7 +104,7 @@ impl Plan {
     }
 
     /// The attempt on candidate `at` has failed. `is_left`: whether another is left that `tried` does not name; `may_retry` takes
-    /// one retry from the budget, and is asked only if it would be used.
+    /// one retry from the budget, and is asked only if it would be used; an attempt that could not even connect needs none.
     pub fn failed(
         &mut self,
         at: usize,
@@ -117,8 +117,9 @@ impl Plan {
         self.deaths += u32::from(failure.kind == FailureKind::UpstreamDied);
         self.unreachable &= failure.kind == FailureKind::ConnectFailed;
         let timed_out = failure.kind == FailureKind::UpstreamTimeout;
+        let arrived = failure.kind != FailureKind::ConnectFailed;
         let helps = failure.retry == Class::OtherEndpoint && (self.on_timeout || !timed_out);
-        let passes = failure.status >= 500 && !timed_out && failure.kind != FailureKind::ConnectFailed;
+        let passes = failure.status >= 500 && !timed_out && arrived;
         let poisons = self.deaths >= DEATHS_MAX;
         // Nor is it another model's turn to be taken down.
         self.last = Some(if poisons { Failure { retry: Class::Never, ..failure } } else { failure });
@@ -126,7 +127,8 @@ impl Plan {
             return Next::Over;
         }
         if is_left(&self.tried) {
-            return if may_retry() { Next::Another } else { Next::Over };
+            // What has not arrived has cost no endpoint any work: going on to another adds none.
+            return if !arrived || may_retry() { Next::Another } else { Next::Over };
         }
         if !passes || !may_retry() {
             return Next::Over;
