@@ -17,6 +17,7 @@ use crossbeam_utils::CachePadded;
 use crate::api::Task;
 use crate::balance::weighted;
 use crate::breaker::Breaker;
+use crate::config::prices::Prices;
 use crate::config::{self, Config, Strategy, normalized};
 use crate::queue::Flow;
 use crate::registry::EndpointState;
@@ -73,6 +74,7 @@ pub struct Catalog {
     wildcards: Vec<Wildcard>,
     /// Models to list, in the order of the configuration.
     pub listed: Vec<Arc<Deployment>>,
+    prices: Arc<Prices>,
 }
 
 #[derive(Debug)]
@@ -117,21 +119,19 @@ impl Catalog {
     /// Builds the snapshot from the configuration and what probes have found; turns go on where `old` was.
     #[must_use]
     pub fn build(config: &Config, registry: &Registry, slots: &Slots, old: &Self) -> Self {
-        let mut catalog = Self::default();
+        let mut catalog = Self { prices: Arc::clone(&config.usage.prices), ..Self::default() };
         for rule in config.models.iter().filter(|rule| !rule.name.ends_with('*')) {
             let candidates = scope(rule, registry)
                 .filter(|&at| !rule.endpoints.is_empty() || may_have(&registry[at], &rule.upstream_model))
                 .map(|at| (at, rule.upstream_model.clone()));
-            let deployment = old.deployment(&rule.name, rule, candidates.collect(), registry, slots);
-            catalog.add(deployment);
+            catalog.add(&rule.name, rule, candidates.collect(), (registry, slots), old);
         }
         let mut rules: Vec<_> = config.models.iter().filter(|rule| rule.name.ends_with('*')).collect();
         rules.sort_by_key(|rule| std::cmp::Reverse(rule.name.len()));
         for rule in rules {
             for (name, candidates) in discovered(rule, registry) {
                 if !catalog.exact.contains_key(&normalized(&name)) {
-                    let deployment = old.deployment(&name, rule, candidates, registry, slots);
-                    catalog.add(deployment);
+                    catalog.add(&name, rule, candidates, (registry, slots), old);
                 }
             }
             let known = old.wildcards.iter().find(|known| known.rule.name == rule.name);
@@ -182,6 +182,7 @@ impl Catalog {
             return None;
         }
         let mut found = Deployment::new(model, wildcard.slot, &wildcard.rule, unknown, registry, None);
+        found.price = self.price(&wildcard.rule, &found);
         found.cursor = Arc::clone(&wildcard.guessed.cursor);
         found.waiting = Arc::clone(&wildcard.guessed.waiting);
         for candidate in &mut found.candidates {
@@ -190,23 +191,28 @@ impl Catalog {
         Some(Arc::new(found))
     }
 
-    fn add(&mut self, deployment: Deployment) {
+    /// Lists a deployment; what it shares with the one of that name in `old` goes on.
+    fn add(
+        &mut self,
+        name: &str,
+        rule: &config::Model,
+        candidates: Vec<(usize, String)>,
+        (registry, slots): (&Registry, &Slots),
+        old: &Self,
+    ) {
+        let old = old.exact.get(name).map(AsRef::as_ref);
+        let mut deployment = Deployment::new(name, slots.of(name), rule, candidates, registry, old);
+        deployment.price = self.price(rule, &deployment);
         let deployment = Arc::new(deployment);
         self.exact.insert(normalized(&deployment.name), Arc::clone(&deployment));
         self.exact.insert(deployment.name.clone(), Arc::clone(&deployment));
         self.listed.push(deployment);
     }
 
-    fn deployment(
-        &self,
-        name: &str,
-        rule: &config::Model,
-        candidates: Vec<(usize, String)>,
-        registry: &Registry,
-        slots: &Slots,
-    ) -> Deployment {
-        let old = self.exact.get(name).map(AsRef::as_ref);
-        Deployment::new(name, slots.of(name), rule, candidates, registry, old)
+    /// What the rule says its tokens cost, else the price list: by the endpoint's name for the model, then by ours.
+    fn price(&self, rule: &config::Model, deployment: &Deployment) -> config::Price {
+        let upstream = deployment.candidates.first().map_or("", |candidate| &candidate.upstream_model);
+        rule.price.or_else(|| self.prices.of(&[upstream, &deployment.name])).unwrap_or_default()
     }
 }
 
@@ -273,7 +279,7 @@ impl Deployment {
             name: name.to_owned(),
             slot,
             candidates,
-            price: rule.price,
+            price: rule.price.unwrap_or_default(),
             guard: rule.guard,
             strategy: rule.strategy,
             turns,

@@ -22,5 +22,6 @@ pub mod route;
 pub mod shard;
 pub mod sim;
 pub mod telemetry;
+pub mod usage;
 pub mod wire;
 pub mod world;

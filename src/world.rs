@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::guard::Guard;
+use crate::guard::mask::Masker;
 use crate::health::Thresholds;
 use crate::limit::Limiter;
 use crate::limit::key::Keyring;
@@ -73,6 +74,10 @@ pub struct World {
     pub zones: Vec<usize>,
     /// Who may call.
     pub keyring: Keyring,
+    /// Hides what bodies in the log must not show; `None`: they are not logged, or as they are.
+    pub masker: Option<Arc<Masker>>,
+    /// Lines of the access log are for people.
+    pub log_is_text: bool,
     /// Makes sessions for the TLS listeners.
     pub tls: Option<Acceptor>,
     /// Where clients are listened to.
@@ -95,6 +100,10 @@ impl Deref for World {
 pub struct Made {
     /// What is scanned.
     pub guard: Arc<Guard>,
+    /// Hides what bodies in the log must not show.
+    pub masker: Option<Arc<Masker>>,
+    /// Lines of the access log are for people.
+    pub log_is_text: bool,
     /// Makes sessions for the TLS listeners.
     pub tls: Option<Acceptor>,
     /// Makes sessions for endpoints, by their index.
@@ -121,7 +130,7 @@ impl World {
     /// as they are still there.
     #[must_use]
     pub fn new(process: &Arc<Process>, config: Config, made: Made, bound: Bound, old: Option<&Self>) -> Self {
-        let Made { guard, tls, connectors, process_key } = made;
+        let Made { guard, masker, log_is_text, tls, connectors, process_key } = made;
         let redirect_port =
             config.server.tls.as_ref().filter(|tls| tls.redirect_http).and_then(|tls| {
                 tls.redirect_port.or_else(|| bound.listening_tls.first().map(SocketAddr::port))
@@ -155,6 +164,8 @@ impl World {
             config,
             registry,
             guard,
+            masker,
+            log_is_text,
             tls,
             bound,
             redirect_port,

@@ -19,17 +19,19 @@ const fn room(name: &'static str, may: &'static [&'static str], why: &'static st
 }
 
 /// Who may import whom, the ground first.
-const ROOMS: [Room; 27] = [
+const ROOMS: [Room; 29] = [
     room("wire", &[], "sans-io parsers: bytes in, values out, fuzzed alone"),
     room("telemetry::metric", &[], "counters, and nothing that is counted"),
     room("telemetry::histogram", &[], "arithmetic"),
+    room("telemetry::keys", &["usage"], "arithmetic"),
     room("config", &[], "types everybody reads and a parser nobody shares"),
+    room("usage", &[], "counts and sums; the time is an argument"),
     room("health", &[], "decides on marks; the time is an argument"),
     room("breaker", &[], "decides on failures; the time is an argument"),
     room("budget", &[], "decides on retries; the time is an argument"),
     room("queue", &[], "decides who goes next; the time is an argument"),
     room("balance", &["config"], "decides who is picked, by the strategy's name and numbers"),
-    room("api", &["config", "wire"], "dialects and bodies, spliced on the wire's scanners"),
+    room("api", &["config", "usage", "wire"], "dialects and bodies, spliced on the wire's scanners"),
     room("api::models", &["catalog", "config", "wire"], "the lists of models, written from the catalog"),
     room("route", &["api", "wire"], "a method and a path to a task"),
     room("telemetry::log", &["config"], "levels and the place of access lines"),
@@ -45,7 +47,11 @@ const ROOMS: [Room; 27] = [
         "names to deployments, and the pick",
     ),
     room("guard", &["config", "wire"], "judges texts; the clock is an argument"),
-    room("limit", &["config", "queue"], "decides on rates, counts and keys; the time is an argument"),
+    room(
+        "limit",
+        &["config", "queue", "usage"],
+        "decides on rates, counts and keys; the time is an argument",
+    ),
     room("net", &["config", "wire"], "sockets, clock and runtime, with settings; decides nothing"),
     room(
         "world",
@@ -66,7 +72,7 @@ const ROOMS: [Room; 27] = [
     ),
     room(
         "telemetry",
-        &["breaker", "config", "net::clock", "world"],
+        &["breaker", "config", "net::clock", "usage", "world"],
         "the pages of metrics are written from the world, now",
     ),
     room(
@@ -86,6 +92,7 @@ const ROOMS: [Room; 27] = [
             "retry",
             "route",
             "telemetry",
+            "usage",
             "wire",
             "world",
         ],
@@ -106,6 +113,7 @@ const ROOMS: [Room; 27] = [
             "shard::head",
             "shard::reply",
             "telemetry",
+            "usage",
             "wire",
             "world",
         ],

@@ -16,7 +16,7 @@ pub fn target(data: &[u8]) {
     let (first, rest) = cut::choice(data);
     let (second, body) = cut::choice(rest);
     let (task, base64) = (cut::task(first), second % 2 == 1);
-    let read = Answer::read(body, task);
+    let read = Answer::read(body, task, None);
     let members = value::members(body).ok().filter(|members| value::depth_of(members) <= DEPTH_MAX);
     assert!(read.is_ok() || members.is_none(), "a valid answer is refused");
     let Ok(answer) = read else { return };
@@ -28,7 +28,10 @@ pub fn target(data: &[u8]) {
         let got =
             value::members(&out).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out)));
         only_the_name(&members, &got, base64 && task == Task::Embeddings);
-        assert!(Answer::read(&out, task).is_ok_and(|again| again.usage == answer.usage), "usage changes");
+        assert!(
+            Answer::read(&out, task, None).is_ok_and(|again| again.usage == answer.usage),
+            "usage changes"
+        );
     }
 }
 

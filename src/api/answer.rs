@@ -2,17 +2,26 @@
 
 use base64::Engine as _;
 
+use super::speech::{self, Part, Voice};
+use super::stream::cost_member;
 use super::{Dialect, Task, Usage};
+use crate::config::Price;
+use crate::usage::estimate::Said;
 use crate::wire::Span;
 use crate::wire::json::{self, Walk};
 
 /// What a whole answer says.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Answer {
     /// Tokens counted by the endpoint.
     pub usage: Usage,
+    /// What the model has said, of an answer that does not count its tokens.
+    pub said: Said,
     model: Option<Span>,
     data: Option<Span>,
+    /// The cost as a member of `usage`, and its place there.
+    cost: Option<(Span, Vec<u8>)>,
+    price: Option<Price>,
 }
 
 /// The answer is not one JSON object.
@@ -20,19 +29,23 @@ pub struct Answer {
 pub struct Broken;
 
 impl Answer {
-    /// Reads `body`.
+    /// Reads `body`; with a `price` the cost is shown beside the tokens.
     ///
     /// # Errors
     /// It is not one whole JSON object: the endpoint's failure.
-    pub fn read(body: &[u8], task: Task) -> Result<Self, Broken> {
-        let mut answer = Self::default();
+    pub fn read(body: &[u8], task: Task, price: Option<Price>) -> Result<Self, Broken> {
+        let mut answer = Self { price, ..Self::default() };
+        let mut usage = None;
         let mut walk = Walk::object(body, 0).map_err(|_| Broken)?;
         while let Some(member) = walk.member().map_err(|_| Broken)? {
             match member.key.of_bytes(body) {
                 b"model" if body.get(member.value.start as usize) == Some(&b'"') => {
                     answer.model = Some(member.value)
                 }
-                b"usage" => answer.usage.read_object(body, member.value),
+                b"usage" => {
+                    answer.usage.read_object(body, member.value);
+                    usage = Some(member.value);
+                }
                 b"data" if task == Task::Embeddings => answer.data = Some(member.value),
                 key if task.dialect() == Dialect::Ollama => {
                     answer.usage.read_member(key, member.value.of_bytes(body));
@@ -40,22 +53,47 @@ impl Answer {
                 _ => {}
             }
         }
-        if json::space(body, walk.end()) == body.len() { Ok(answer) } else { Err(Broken) }
+        if json::space(body, walk.end()) != body.len() {
+            return Err(Broken);
+        }
+        if let Some((price, usage)) = price.zip(usage) {
+            answer.cost = cost_member(body, usage, answer.usage.cost(price));
+        }
+        if !answer.usage.told && task != Task::Embeddings {
+            speech::parts(task, body, &mut |part| {
+                if let Part::Text(channel, span) = part
+                    && channel.voice != Voice::Whole
+                {
+                    answer.said.bytes += span.len() as u64;
+                }
+            });
+        }
+        Ok(answer)
+    }
+
+    /// Reads what has become of it.
+    ///
+    /// # Errors
+    /// As [`Answer::read`].
+    pub fn again(&self, body: &[u8], task: Task) -> Result<Self, Broken> {
+        Self::read(body, task, self.price)
     }
 
     /// Appends the answer with `model` (a JSON string) in place of the endpoint's name, and number arrays of
     /// embeddings as base64 if `base64` says so.
     pub fn splice(&self, body: &[u8], model: &[u8], base64: bool, out: &mut Vec<u8>) {
         let mut at = 0;
-        let mut edits =
-            [self.model.map(|span| (span, true)), self.data.filter(|_| base64).map(|span| (span, false))];
+        let mut edits = [
+            self.model.map(|span| (span, Some(model))),
+            self.data.filter(|_| base64).map(|span| (span, None)),
+            self.cost.as_ref().map(|(span, bytes)| (*span, Some(bytes.as_slice()))),
+        ];
         edits.sort_unstable_by_key(|edit| edit.map_or(u32::MAX, |(span, _)| span.start));
-        for (span, is_model) in edits.into_iter().flatten() {
+        for (span, bytes) in edits.into_iter().flatten() {
             out.extend_from_slice(body.get(at..span.start as usize).unwrap_or_default());
-            if is_model {
-                out.extend_from_slice(model);
-            } else {
-                encode_embeddings(span.of_bytes(body), out);
+            match bytes {
+                Some(bytes) => out.extend_from_slice(bytes),
+                None => encode_embeddings(span.of_bytes(body), out),
             }
             at = span.end as usize;
         }
@@ -65,7 +103,9 @@ impl Answer {
     /// Whether [`Answer::splice`] would change nothing.
     #[must_use]
     pub fn unchanged(&self, body: &[u8], model: &[u8], base64: bool) -> bool {
-        self.model.is_none_or(|span| span.of_bytes(body) == model) && (!base64 || self.data.is_none())
+        self.cost.is_none()
+            && self.model.is_none_or(|span| span.of_bytes(body) == model)
+            && (!base64 || self.data.is_none())
     }
 }
 
@@ -103,7 +143,7 @@ mod tests {
     use super::*;
 
     fn spliced(body: &str, task: Task, base64: bool) -> String {
-        let answer = Answer::read(body.as_bytes(), task).unwrap();
+        let answer = Answer::read(body.as_bytes(), task, None).unwrap();
         let mut out = Vec::new();
         answer.splice(body.as_bytes(), b"\"asked\"", base64, &mut out);
         assert_eq!(answer.unchanged(body.as_bytes(), b"\"asked\"", base64), out == body.as_bytes());
@@ -114,13 +154,40 @@ mod tests {
     fn only_the_name_changes() {
         let body = r#"{"id":"x","model":"m","choices":[{"model":"n"}],"usage":{"prompt_tokens":3,"completion_tokens":4}} "#;
         assert_eq!(spliced(body, Task::Chat, false), body.replace("\"m\"", "\"asked\""));
-        assert_eq!(Answer::read(body.as_bytes(), Task::Chat).unwrap().usage, Usage { input: 3, output: 4 });
+        assert_eq!(
+            Answer::read(body.as_bytes(), Task::Chat, None).unwrap().usage,
+            Usage { input: 3, output: 4, told: true, ..Usage::default() }
+        );
         let native = r#"{"model":"asked","done":true,"prompt_eval_count":5,"eval_count":6}"#;
         assert_eq!(spliced(native, Task::NativeChat, false), native);
         assert_eq!(
-            Answer::read(native.as_bytes(), Task::NativeChat).unwrap().usage,
-            Usage { input: 5, output: 6 }
+            Answer::read(native.as_bytes(), Task::NativeChat, None).unwrap().usage,
+            Usage { input: 5, output: 6, told: true, ..Usage::default() }
         );
+    }
+
+    #[test]
+    fn the_cost_stands_beside_the_tokens() {
+        let price = Price { input_per_1k: 1.0, output_per_1k: 2.0, cached_input_per_1k: None };
+        let read = |body: &str| {
+            let answer = Answer::read(body.as_bytes(), Task::Chat, Some(price)).unwrap();
+            let mut out = Vec::new();
+            answer.splice(body.as_bytes(), b"\"m\"", false, &mut out);
+            (answer, String::from_utf8(out).unwrap())
+        };
+        let body = r#"{"usage":{"prompt_tokens":1,"completion_tokens":2 },"model":"m"}"#;
+        assert_eq!(read(body).1, body.replace("2 }", r#"2 ,"cost":0.005}"#));
+        for same in [
+            r#"{"usage":{"prompt_tokens":0},"model":"m"}"#,
+            r#"{"usage":{},"model":"m"}"#,
+            r#"{"usage":null,"model":"m"}"#,
+            r#"{"usage":{"prompt_tokens":1,"cost":7},"model":"m"}"#,
+        ] {
+            assert_eq!(read(same).1, same);
+        }
+        let silent = r#"{"model":"m","choices":[{"message":{"content":"four"}}]}"#;
+        assert_eq!(read(silent).0.said, Said { events: 0, bytes: 4 });
+        assert_eq!(read(body).0.said, Said::default(), "nobody needs to know");
     }
 
     #[test]
@@ -137,10 +204,10 @@ mod tests {
     fn broken_answers_are_seen_at_every_cut() {
         let body = r#"{"id":"x","model":"m","choices":[{"a":"b"}]}"#;
         for cut in 0..body.len() {
-            assert_eq!(Answer::read(&body.as_bytes()[..cut], Task::Chat), Err(Broken), "{cut}");
+            assert_eq!(Answer::read(&body.as_bytes()[..cut], Task::Chat, None), Err(Broken), "{cut}");
         }
         for bad in ["null", "\"text\"", "[]", "{} {}", "{}x"] {
-            assert_eq!(Answer::read(bad.as_bytes(), Task::Chat), Err(Broken), "{bad}");
+            assert_eq!(Answer::read(bad.as_bytes(), Task::Chat, None), Err(Broken), "{bad}");
         }
     }
 }

@@ -26,6 +26,8 @@ pub enum Kind {
     Unauthorized,
     /// A rate or a quota is used up.
     RateLimited,
+    /// The caller's budget is spent.
+    BudgetSpent,
     /// The coding of the body is broken.
     Coding,
     TooManyRequests,
@@ -100,6 +102,7 @@ impl Kind {
             Self::ModelForbidden => (403, "permission_error", Some("model_not_allowed")),
             Self::Unauthorized => (401, "auth_error", Some("invalid_api_key")),
             Self::RateLimited => (429, "rate_limit_error", Some("rate_limit_exceeded")),
+            Self::BudgetSpent => (429, "insufficient_quota", Some("insufficient_quota")),
             Self::Coding => (400, "invalid_request_error", Some("invalid_encoding")),
             Self::TooManyRequests => (503, "api_error", Some("overloaded")),
             Self::BufferFull => (503, "api_error", Some("overloaded")),
@@ -255,7 +258,12 @@ impl Failure {
     /// Whether SDKs should be told not to try again.
     #[must_use]
     pub fn final_for_client(&self) -> bool {
-        matches!(self.status, 400 | 401 | 403 | 404 | 405 | 411 | 413 | 414 | 415 | 417 | 431 | 501 | 505)
+        let spent = self.kind == Kind::BudgetSpent && self.retry_after_s.is_none();
+        spent
+            || matches!(
+                self.status,
+                400 | 401 | 403 | 404 | 405 | 411 | 413 | 414 | 415 | 417 | 431 | 501 | 505
+            )
     }
 
     /// The JSON body in a dialect.

@@ -8,7 +8,10 @@
 
 use memchr::memmem;
 
+use super::speech::{self, Part, Voice};
 use super::{Dialect, Failure, FailureKind, Task, Usage};
+use crate::config::Price;
+use crate::usage::estimate::Said;
 use crate::wire::json::{self, Member, Walk};
 use crate::wire::{Span, ndjson, sse};
 
@@ -33,6 +36,9 @@ pub struct Stream {
     kept: Vec<u8>,
     progress: Progress,
     usage: Usage,
+    /// What tokens cost, if the client is to see it beside them.
+    price: Option<Price>,
+    said: Said,
     /// Events passed on that carry data.
     events: u64,
 }
@@ -41,8 +47,8 @@ pub struct Stream {
 enum Verdict {
     Pass,
     Drop,
-    /// Put `model` in place of the first span; leave out the second.
-    Edit(Option<Span>, Option<Span>),
+    /// Put `model` in place of the first span, and these bytes in place of the second.
+    Edit(Option<Span>, Option<(Span, Vec<u8>)>),
 }
 
 impl Stream {
@@ -59,14 +65,35 @@ impl Stream {
             kept: Vec::new(),
             progress,
             usage: Usage::default(),
+            price: None,
+            said: Said::default(),
             events: 0,
         }
+    }
+
+    /// Shows the client the cost beside the tokens, by `price`.
+    #[must_use]
+    pub fn priced(mut self, price: Price) -> Self {
+        self.price = Some(price);
+        self
     }
 
     /// Tokens counted so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.usage
+    }
+
+    /// What it answers.
+    #[must_use]
+    pub fn task(&self) -> Task {
+        self.task
+    }
+
+    /// What the model has said so far.
+    #[must_use]
+    pub fn said(&self) -> Said {
+        self.said
     }
 
     /// Whether it is of JSON lines, not of events.
@@ -192,7 +219,7 @@ impl Stream {
 
     /// Writes an event that changes, between `around`: what is pending, what stands before its data and after it.
     fn write(&mut self, verdict: &Verdict, data: &[u8], around: [&[u8]; 3], out: &mut Vec<u8>) -> bool {
-        let (model, removal) = match verdict {
+        let (model, other) = match verdict {
             Verdict::Pass => {
                 self.events += 1;
                 return true;
@@ -201,19 +228,20 @@ impl Stream {
                 out.extend_from_slice(around[0]);
                 return false;
             }
-            Verdict::Edit(model, removal) => (model, removal),
+            Verdict::Edit(model, other) => (model, other),
         };
         self.events += 1;
         out.extend_from_slice(around[0]);
         out.extend_from_slice(around[1]);
-        let mut edits = [model.map(|span| (span, true)), removal.map(|span| (span, false))];
+        let mut edits = [
+            model.map(|span| (span, self.model.as_slice())),
+            other.as_ref().map(|(span, bytes)| (*span, bytes.as_slice())),
+        ];
         edits.sort_unstable_by_key(|edit| edit.map_or(u32::MAX, |(span, _)| span.start));
         let mut at = 0;
-        for (span, is_model) in edits.into_iter().flatten() {
+        for (span, bytes) in edits.into_iter().flatten() {
             out.extend_from_slice(data.get(at..span.start as usize).unwrap_or_default());
-            if is_model {
-                out.extend_from_slice(&self.model);
-            }
+            out.extend_from_slice(bytes);
             at = span.end as usize;
         }
         out.extend_from_slice(data.get(at..).unwrap_or_default());
@@ -238,6 +266,7 @@ impl Stream {
         if let Some(error) = found.error {
             return Err(Failure::of_upstream(status_of(error.value.of_bytes(data)), data, None));
         }
+        self.listen(data);
         match self.task {
             Task::Responses | Task::Messages => Ok(self.named(data, name, &found)),
             _ if self.task.dialect() == Dialect::Ollama => Ok(self.native(data, &found)),
@@ -252,16 +281,37 @@ impl Stream {
         {
             self.progress = Progress::Complete;
         }
-        let mut removal = None;
+        let mut edit = None;
         if let Some(usage) = found.usage {
             self.usage.read_object(data, usage.value);
             let empty = found.choices.is_none_or(|choices| is_empty_array(choices.of_bytes(data)));
             if self.strip_usage && empty {
                 return Verdict::Drop;
             }
-            removal = self.strip_usage.then(|| json::removal(data, usage));
+            edit = match self.strip_usage {
+                true => Some((json::removal(data, usage), Vec::new())),
+                false => self.cost_in(data, usage.value),
+            };
         }
-        self.rename(data, found.model, removal)
+        self.rename(data, found.model, edit)
+    }
+
+    /// Counts what the model says in an event.
+    fn listen(&mut self, data: &[u8]) {
+        let before = self.said.bytes;
+        speech::parts(self.task, data, &mut |part| {
+            if let Part::Text(channel, span) = part
+                && channel.voice != Voice::Whole
+            {
+                self.said.bytes += span.len() as u64;
+            }
+        });
+        self.said.events += u64::from(self.said.bytes > before);
+    }
+
+    /// The cost, to be added to the `usage` at a place of `data`, if there is any.
+    fn cost_in(&self, data: &[u8], usage: Span) -> Option<(Span, Vec<u8>)> {
+        cost_member(data, usage, self.usage.cost(self.price?))
     }
 
     /// A line of Ollama's native stream.
@@ -290,28 +340,45 @@ impl Stream {
         ) {
             self.progress = Progress::Complete;
         }
+        let mut edit = None;
         if let Some(usage) = found.usage {
             self.usage.read_object(data, usage.value);
+            edit = self.cost_in(data, usage.value);
         }
-        let Some(inner) = found.inner else { return Verdict::Pass };
+        let Some(inner) = found.inner else { return self.rename(data, None, edit) };
         let object = inner.of_bytes(data);
         if let Some(usage) = json::find(object, b"usage") {
             self.usage.read_object(object, usage.value);
+            if self.progress == Progress::Complete {
+                let (start, end) = (inner.start + usage.value.start, inner.start + usage.value.end);
+                edit = self.cost_in(data, Span { start, end });
+            }
         }
         let model = json::find(object, b"model").map(|member| Span {
             start: inner.start + member.value.start,
             end: inner.start + member.value.end,
         });
-        self.rename(data, model, None)
+        self.rename(data, model, edit)
     }
 
-    fn rename(&self, data: &[u8], model: Option<Span>, removal: Option<Span>) -> Verdict {
+    fn rename(&self, data: &[u8], model: Option<Span>, other: Option<(Span, Vec<u8>)>) -> Verdict {
         let model = model.filter(|span| {
             let old = span.of_bytes(data);
             old.first() == Some(&b'"') && old != self.model
         });
-        if model.is_none() && removal.is_none() { Verdict::Pass } else { Verdict::Edit(model, removal) }
+        if model.is_none() && other.is_none() { Verdict::Pass } else { Verdict::Edit(model, other) }
     }
+}
+
+/// `cost` as one more member of the `usage` object at a place of `data`: the place and what goes there.
+pub(super) fn cost_member(data: &[u8], usage: Span, cost: f64) -> Option<(Span, Vec<u8>)> {
+    let inside = usage.of_bytes(data).strip_prefix(b"{")?.strip_suffix(b"}")?.trim_ascii();
+    let known = json::find(usage.of_bytes(data), b"cost").is_some();
+    if inside.is_empty() || known || cost <= 0.0 {
+        return None;
+    }
+    let at = usage.end.checked_sub(1)?;
+    Some((Span { start: at, end: at }, format!(",\"cost\":{cost}").into_bytes()))
 }
 
 /// The members of an event that matter to anyone.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::config::guard::Settings;
+use crate::guard::mask::Masker;
 use crate::guard::{self, Guard};
 use crate::net::clock;
 use crate::net::tls::{self, Acceptor, Connector};
+use crate::shard::entry::for_people;
 use crate::world::{Made, World};
 
 /// What is wrong with the guard's settings, a line each.
@@ -49,9 +51,15 @@ pub fn make(config: &Config, old: Option<&World>) -> io::Result<Made> {
             Err(message) => lines.push((format!("endpoints[{at}]"), message)),
         }
     }
-    match (guard, acceptor) {
-        (Ok(guard), Ok(tls)) if lines.is_empty() => {
-            Ok(Made { guard, tls, connectors, process_key: tls::random()? })
+    let masker = (config.log.bodies && config.log.mask).then(|| {
+        let known = old.and_then(|old| old.masker.as_ref()).map(Arc::clone);
+        known.map_or_else(|| Masker::new().map(Arc::new), Ok)
+    });
+    let masker = masker.transpose().map_err(|message| lines.push(("log.mask".to_owned(), message)));
+    let log_is_text = for_people(config);
+    match (guard, acceptor, masker) {
+        (Ok(guard), Ok(tls), Ok(masker)) if lines.is_empty() => {
+            Ok(Made { guard, masker, log_is_text, tls, connectors, process_key: tls::random()? })
         }
         _ => Err(unfit_lines(lines.into_iter())),
     }

@@ -1,6 +1,7 @@
 //! What a key is when the file does not say it, and the configuration without a file.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::guard::absent;
@@ -8,7 +9,7 @@ use super::edge::{Cors, Limits, Tls};
 use super::observe::{Format, Journal, Tracing, UsageRules, Writer};
 use super::reliability::{Breaker, Fallbacks, Queue};
 use super::{
-    Access, Balance, Bytes, Config, Driver, Endpoint, Health, Kind, Level, Log, Metrics, Model, Price, Retry,
+    Access, Balance, Bytes, Config, Driver, Endpoint, Health, Kind, Level, Log, Metrics, Model, Retry,
     Server, Strategy, Timeouts, Url,
 };
 
@@ -54,7 +55,7 @@ pub(super) fn any_model(strategy: Strategy, weights: Vec<u32>, timeouts: &Timeou
         strategy,
         weights,
         guard: Some(0),
-        price: Price::default(),
+        price: None,
         fallbacks: Vec::new(),
         context_window_fallbacks: Vec::new(),
         timeouts: timeouts.clone(),
@@ -252,7 +253,7 @@ impl Default for Tracing {
 
 impl Default for UsageRules {
     fn default() -> Self {
-        Self { price_file: None, cost_in_answers: true }
+        Self { price_file: None, prices: Arc::default(), cost_in_answers: true }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod edge;
 pub mod guard;
 mod moment;
 pub mod observe;
+pub mod prices;
 mod problem;
 mod reader;
 pub mod reliability;
@@ -214,8 +215,8 @@ pub struct Model {
     pub weights: Vec<u32>,
     /// Index into the guard's profiles; `None`: nothing is scanned.
     pub guard: Option<usize>,
-    /// What its tokens cost.
-    pub price: Price,
+    /// What its tokens cost; `None`: as `usage.price_file` says, else nothing.
+    pub price: Option<Price>,
     /// Public names that are asked in turn when this one failed; empty: those of [`reliability::Fallbacks`].
     pub fallbacks: Vec<String>,
     /// Public names that are asked in turn when the prompt is too long for this one.

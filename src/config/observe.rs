@@ -4,10 +4,12 @@
 //! one is kept; a price is 0 or more and finite.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::prices::Prices;
 use super::{Bytes, Secret, Url};
 
 /// `[log]`.
@@ -125,6 +127,9 @@ pub struct Metrics {
 pub struct UsageRules {
     /// A price list as LiteLLM has it (`model_prices_and_context_window.json`); read at start and at a reload.
     pub price_file: Option<PathBuf>,
+    /// What stands in it.
+    #[serde(skip)]
+    pub prices: Arc<Prices>,
     /// Whether `usage.cost` is added to answers that cost anything.
     pub cost_in_answers: bool,
 }

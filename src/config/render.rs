@@ -134,7 +134,10 @@ fn write_model(page: &mut Page, model: &Model, config: &Config) {
         None => page.text("guard", "off"),
         Some(profile) => page.text("guard", &profile.name),
     }
-    observe::write_price(page, &model.price);
+    match &model.price {
+        None => page.note("price is left out: as the price file says, else 0"),
+        Some(price) => observe::write_price(page, price),
+    }
     reliability::write_model(page, model, &config.timeouts);
 }
 

@@ -8,6 +8,7 @@ pub mod chain;
 pub mod language;
 pub mod linear;
 pub mod literal;
+pub mod mask;
 pub mod message;
 pub mod recent;
 pub mod scanners;

@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hmac::digest::{Digest, Key};
 use hmac::{Hmac, Mac};
@@ -26,6 +26,7 @@ use super::quota::Quota;
 use crate::config::edge::{self, KeySecret};
 use crate::config::normalized;
 use crate::queue::Flow;
+use crate::usage::spend::Spend;
 
 /// Longest secret that can be known, in bytes, as in the configuration.
 pub const SHOWN_BYTES_MAX: usize = 4096;
@@ -56,6 +57,12 @@ pub struct Caller {
     pub guard: Option<usize>,
     /// What it may use.
     pub quota: Quota,
+    /// What it has used.
+    pub spend: Arc<Spend>,
+    /// USD of a period; 0: no limit.
+    pub budget: f64,
+    /// Zero: its budget never begins anew.
+    pub budget_period: Duration,
     /// What its requests count on while they wait.
     pub flow: Arc<Flow>,
     models: Box<[Pattern]>,
@@ -190,6 +197,9 @@ impl Caller {
                 Some(old) => old.quota.renewed(requests, tokens, concurrent),
                 None => Quota::new(requests, tokens, concurrent),
             },
+            spend: old.map(|old| Arc::clone(&old.spend)).unwrap_or_default(),
+            budget: key.budget,
+            budget_period: key.budget_period,
             flow: old.map(|old| Arc::clone(&old.flow)).unwrap_or_default(),
             models: key.models.iter().map(|name| Pattern::new(name)).collect(),
             expires: key.expires,

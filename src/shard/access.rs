@@ -1,19 +1,23 @@
-//! What is noted of an exchange: its numbers, and its line in the log.
+//! What is noted of an exchange: its times and tokens, counted when it ends; its line in the log is [`super::entry`]'s.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use super::entry::{self, Bodies, Entry};
 use super::head::Incoming;
 use super::relay::{Answered, Content};
 use super::reply::{self, Manner};
 use super::{Shard, admit};
-use crate::api::{Failure, FailureKind, Usage, View};
+use crate::api::{Failure, FailureKind, Stream, Usage, View};
 use crate::catalog::{Candidate, Deployment};
 use crate::config::guard::Action;
 use crate::guard::chain::{self, Chain};
 use crate::guard::verdict::Tally;
+use crate::limit::key::Caller;
 use crate::telemetry::metric;
-use crate::wire::json;
+use crate::usage::estimate::Said;
+use crate::usage::spend::Bill;
 
 const _: () = assert!(metric::SCANNERS == chain::SCANNERS, "a scanner without a counter");
 
@@ -21,65 +25,79 @@ const _: () = assert!(metric::SCANNERS == chain::SCANNERS, "a scanner without a 
 pub struct Record {
     /// Status told to the client; 499 if it left before.
     pub status: u16,
-    deployment: Option<Arc<Deployment>>,
-    line: Option<Line>,
-    stream: bool,
-    usage: Usage,
-    events: u64,
-    attempts: u32,
-    fallbacks: u32,
-    endpoint: Option<usize>,
-    since_us: u64,
-    request_end_us: u64,
+    pub(super) deployment: Option<Arc<Deployment>>,
+    pub(super) entry: Option<Box<Entry>>,
+    caller: Option<Arc<Caller>>,
+    pub(super) stream: bool,
+    pub(super) usage: Usage,
+    said: Said,
+    /// The answer came to its end: its counts are whole.
+    whole: bool,
+    request_bytes: u64,
+    pub(super) attempts: u32,
+    pub(super) fallbacks: u32,
+    /// Metrics of the model that was asked for, where another was asked in its place.
+    asked: Option<usize>,
+    pub(super) endpoint: Option<usize>,
+    pub(super) since_us: u64,
+    pub(super) request_end_us: u64,
     first_sent_us: u64,
-    content_us: u64,
-    head_us: u64,
+    /// Of the last attempt: when it began, was connected, had a head, and had ended; 0: not yet.
+    pub(super) attempt_us: u64,
+    pub(super) connected_us: u64,
+    pub(super) upstream_head_us: u64,
+    upstream_end_us: u64,
+    pub(super) content_us: u64,
+    pub(super) head_us: u64,
+    /// Time in line for places.
+    pub(super) queued_us: u64,
     gone: bool,
-}
-
-/// What only the log wants.
-struct Line {
-    request_id: String,
-    client: IpAddr,
-    caller: String,
-    method_and_path: String,
-    model: String,
-    error: Option<String>,
-    guard: String,
 }
 
 impl Record {
     /// At the beginning of an exchange.
     #[must_use]
     pub fn new(shard: &Shard, incoming: &Incoming, manner: &Manner, peer: SocketAddr) -> Self {
-        let line = shard.world.log.wants_access().then(|| Line {
-            request_id: manner.request_id.clone(),
-            client: admit::client_address(shard, incoming, peer),
-            caller: String::new(),
-            method_and_path: format!(
-                "{:?} {}",
-                incoming.request.method,
-                incoming.request.path.text(&incoming.buffer)
-            ),
-            model: String::new(),
-            error: None,
-            guard: String::new(),
+        let log = &shard.world.config.log;
+        let entry = shard.world.log.wants_access().then(|| {
+            Box::new(Entry {
+                request_id: manner.request_id.clone(),
+                client: admit::client_address(shard, incoming, peer),
+                caller: String::new(),
+                method: incoming.request.method.name(),
+                path: incoming.request.path.text(&incoming.buffer).to_owned(),
+                model: String::new(),
+                error: None,
+                guard: String::new(),
+                sampled: log.sample_percent >= 100
+                    || (shard.random() >> 33) % 100 < u64::from(log.sample_percent),
+                bodies: log.bodies.then(Box::<Bodies>::default),
+            })
         });
         Self {
             status: 0,
             deployment: None,
-            line,
+            entry,
+            caller: None,
             stream: false,
             usage: Usage::default(),
-            events: 0,
+            said: Said::default(),
+            whole: false,
+            request_bytes: 0,
             attempts: 0,
             fallbacks: 0,
+            asked: None,
             endpoint: None,
             since_us: incoming.since_us,
             request_end_us: incoming.since_us,
             first_sent_us: 0,
+            attempt_us: 0,
+            connected_us: 0,
+            upstream_head_us: 0,
+            upstream_end_us: 0,
             content_us: 0,
             head_us: 0,
+            queued_us: 0,
             gone: false,
         }
     }
@@ -90,31 +108,73 @@ impl Record {
     }
 
     /// The caller is known.
-    pub fn caller(&mut self, name: &str) {
-        if let Some(line) = &mut self.line {
-            name.clone_into(&mut line.caller);
+    pub fn caller(&mut self, caller: &Arc<Caller>) {
+        self.caller = Some(Arc::clone(caller));
+        if let Some(entry) = &mut self.entry {
+            caller.name.clone_into(&mut entry.caller);
         }
     }
 
-    /// Tokens of the exchange as far as they are known: the endpoint's own count, else an event of a stream for a
-    /// token. `None`: no content has come.
+    /// Tokens of the exchange, as the endpoint counted them or as they are estimated. `None`: no content has come.
     #[must_use]
     pub fn spent(&self) -> Option<(u64, u64)> {
-        (self.content_us > 0).then_some((self.usage.input, self.usage.output.max(self.events)))
+        (self.content_us > 0).then_some((self.usage.input_all(), self.usage.output))
+    }
+
+    /// The answer is over: what its endpoint did not count is estimated, and what it did is learned from.
+    pub fn count(&mut self, shard: &Shard) {
+        let Some(deployment) = self.deployment.as_ref().filter(|_| self.content_us > 0) else { return };
+        let mut learned = shard.learned.borrow_mut();
+        if learned.len() <= deployment.slot {
+            learned.resize_with(deployment.slot + 1, Default::default);
+        }
+        let Some(learned) = learned.get(deployment.slot) else { return };
+        let usage = &mut self.usage;
+        if usage.told && (self.whole || !self.stream) {
+            return learned.learn(self.said, self.request_bytes, usage.input, usage.output);
+        }
+        let output = learned.output(self.said);
+        if usage.told && usage.output >= output {
+            return; // it counts as it goes
+        }
+        usage.output = output;
+        if usage.input_all() == 0 {
+            usage.input = learned.input(self.request_bytes);
+        }
+        usage.estimated = true;
     }
 
     /// The model is known.
     pub fn model(&mut self, deployment: &Arc<Deployment>, view: &View) {
         self.deployment = Some(Arc::clone(deployment));
         self.stream = view.stream;
-        if let Some(line) = &mut self.line {
-            line.model.clone_from(&view.model);
+        if let Some(entry) = &mut self.entry {
+            entry.model.clone_from(&view.model);
         }
+    }
+
+    /// The whole request.
+    pub fn body(&mut self, body: &[u8]) {
+        self.request_bytes = body.len() as u64;
+        if let Some(bodies) = self.bodies() {
+            bodies.request(body);
+        }
+    }
+
+    /// Bodies for the log, if it wants them.
+    pub fn bodies(&mut self) -> Option<&mut Bodies> {
+        self.entry.as_mut()?.bodies.as_deref_mut()
+    }
+
+    /// It has waited in line for so long.
+    pub fn queued(&mut self, us: u64) {
+        self.queued_us += us;
     }
 
     /// Another model is asked in its place.
     pub fn falls_back(&mut self, deployment: &Arc<Deployment>) {
         self.fallbacks += 1;
+        self.asked = self.asked.or(self.deployment.as_ref().map(|deployment| deployment.slot));
         self.deployment = Some(Arc::clone(deployment));
     }
 
@@ -122,6 +182,8 @@ impl Record {
     pub fn attempt(&mut self, shard: &Shard, candidate: &Candidate) {
         self.attempts += 1;
         self.endpoint = Some(candidate.endpoint);
+        self.attempt_us = shard.clock.now_us();
+        (self.connected_us, self.upstream_head_us, self.upstream_end_us) = (0, 0, 0);
         if self.attempts > 1 {
             shard.metrics().retries.add(1);
         }
@@ -137,16 +199,36 @@ impl Record {
 
     /// The request begins to go to an endpoint.
     pub fn sent(&mut self, shard: &Shard) {
+        let now_us = shard.clock.now_us();
+        self.connected_us = now_us;
         if self.first_sent_us == 0 {
-            self.first_sent_us = shard.clock.now_us();
+            self.first_sent_us = now_us;
         }
+    }
+
+    /// The head of an answer is here.
+    pub fn upstream_head(&mut self, shard: &Shard) {
+        self.upstream_head_us = shard.clock.now_us();
     }
 
     /// There is content for the client.
     pub fn content(&mut self, shard: &Shard, answered: &Answered) {
         self.content_us = shard.clock.now_us();
-        if let Content::Whole { answer, .. } = &answered.content {
+        if let Content::Whole { answer, buffer, start, .. } = &answered.content {
             self.usage = answer.usage;
+            self.said = answer.said;
+            self.upstream_end_us = self.content_us;
+            if let Some(bodies) = self.bodies() {
+                bodies.answer(buffer.get(*start..).unwrap_or_default());
+            }
+        }
+    }
+
+    /// When the endpoint had nothing more to say.
+    pub(super) fn upstream_end(&self, now_us: u64) -> u64 {
+        match self.upstream_end_us {
+            0 if self.upstream_head_us > 0 => now_us,
+            end_us => end_us,
         }
     }
 
@@ -166,7 +248,7 @@ impl Record {
             guard.verdicts[at][number][verdict].add(1);
             guard.spent_ns[at][number].add(tally.spent_ns[number]);
         }
-        let Some(line) = &mut self.line else { return };
+        let Some(entry) = &mut self.entry else { return };
         let direction = if output { "output" } else { "input" };
         for (name, rule) in &tally.rules {
             let action = match tally.actions[*name as usize] {
@@ -174,36 +256,37 @@ impl Record {
                 Some(Action::Redact) => "redact",
                 _ => "monitor",
             };
-            note(&mut line.guard, direction, name.name(), rule, action);
+            entry::finding(&mut entry.guard, direction, name.name(), rule, action);
         }
         for name in chain.scanners().filter(|name| tally.failed[*name as usize]) {
-            note(&mut line.guard, direction, name.name(), "failed", "error");
+            entry::finding(&mut entry.guard, direction, name.name(), "failed", "error");
         }
     }
 
-    /// Tokens of a stream, and its events.
-    pub fn usage(&mut self, usage: Usage, events: u64) {
-        self.usage = usage;
-        self.events = events;
+    /// A stream is over; `whole`: it came to its end.
+    pub fn stream_ends(&mut self, stream: &Stream, whole: bool) {
+        self.usage = stream.usage();
+        self.said = stream.said();
+        self.whole = whole;
     }
 
     /// Time between two reads of a stream; `last_us` moves on.
     pub fn gap(&self, shard: &Shard, last_us: &mut u64) {
         let now_us = shard.clock.now_us();
         if let Some(deployment) = &self.deployment {
-            shard.metrics().model(deployment.slot).gap.record(now_us - *last_us);
+            let metrics = shard.metrics();
+            metrics.model(deployment.slot).gap.record(now_us - *last_us);
+            if let Some(endpoint) = self.endpoint.and_then(|at| shard.world.registry.get(at)) {
+                metrics.endpoints.of(endpoint.slot).gap.record(now_us - *last_us);
+            }
         }
         *last_us = now_us;
     }
 
     /// The exchange fails before a byte of an answer went out.
     pub fn failed(&mut self, failure: &Failure) {
-        if let Some(line) = &mut self.line {
-            // An endpoint's words may repeat the request: they are for who asked, not for the log.
-            line.error = Some(match failure.kind {
-                FailureKind::UpstreamStatus => format!("The endpoint answered {}.", failure.status),
-                _ => failure.message.clone(),
-            });
+        if let Some(entry) = &mut self.entry {
+            entry.error = Some(entry::sentence(failure));
         }
     }
 
@@ -223,7 +306,7 @@ impl Record {
     /// Header lines that tell of the attempts and of our time; appended to `head`.
     pub fn lines(&mut self, shard: &Shard, request_id: &str, head: &mut Vec<u8>) {
         self.head_us = shard.clock.now_us();
-        let cost = self.deployment.as_ref().map_or(0.0, |deployment| self.usage.cost(deployment.price));
+        let cost = self.cost();
         head.extend_from_slice(b"x-corelane-attempts: ");
         reply::number(head, u64::from(self.attempts));
         head.extend_from_slice(b"\r\nx-corelane-overhead-us: ");
@@ -262,7 +345,12 @@ impl Record {
         String::from_utf8(lines).unwrap_or_default()
     }
 
-    fn overhead_us(&self) -> u64 {
+    /// What the tokens cost, in USD.
+    pub(super) fn cost(&self) -> f64 {
+        self.deployment.as_ref().map_or(0.0, |deployment| self.usage.cost(deployment.price))
+    }
+
+    pub(super) fn overhead_us(&self) -> u64 {
         let before = self.first_sent_us.max(self.request_end_us) - self.request_end_us;
         let after = if self.content_us == 0 { 0 } else { self.head_us.saturating_sub(self.content_us) };
         before + after
@@ -275,107 +363,59 @@ impl Record {
         if self.gone {
             metrics.clients_gone.add(1);
         }
-        let Some(deployment) = &self.deployment else {
-            metrics.local(self.status);
-            return self.log(shard, now_us);
-        };
-        let model = metrics.model(deployment.slot);
+        match &self.deployment {
+            Some(deployment) => self.count_model(shard, deployment, now_us),
+            None => metrics.local(self.status),
+        }
+        self.log(shard, now_us);
+    }
+
+    fn count_model(&self, shard: &Shard, deployment: &Deployment, now_us: u64) {
+        let metrics = shard.metrics();
+        let (model, usage) = (metrics.model(deployment.slot), &self.usage);
+        let slot = self.endpoint.and_then(|at| shard.world.registry.get(at)).map(|endpoint| endpoint.slot);
+        if let Some(asked) = self.asked {
+            let fallback = metrics.model(asked).fallbacks.of(deployment.slot);
+            if self.status < 400 { fallback.success.add(1) } else { fallback.failure.add(1) }
+        }
         model.status(self.status);
         model.duration.record(now_us - self.since_us);
+        let mut work_us = 0;
         if self.content_us > 0 {
             model.overhead.record(self.overhead_us());
-            let upstream_us = (if self.stream { now_us } else { self.content_us }) - self.first_sent_us;
+            let end_us = if self.stream { now_us } else { self.content_us };
+            let upstream_us = end_us - self.first_sent_us;
+            work_us = if usage.work_ns > 0 { usage.work_ns / 1000 } else { upstream_us };
             model.upstream.record(upstream_us);
-            if let Some(per_token_us) = upstream_us.checked_div(self.usage.output) {
+            if let Some(per_token_us) = upstream_us.checked_div(usage.output) {
                 model.per_token.record(per_token_us);
             }
             if self.stream {
                 model.first_token.record(self.content_us - self.request_end_us);
             }
-        }
-        model.tokens_input.add(self.usage.input);
-        model.tokens_output.add(self.usage.output);
-        model.cost.add(self.usage.cost(deployment.price));
-        self.log(shard, now_us);
-    }
-
-    fn log(&self, shard: &Shard, now_us: u64) {
-        use std::fmt::Write as _;
-        let Some(line) = &self.line else { return };
-        let endpoint = self.endpoint.map_or("-", |at| shard.world.registry[at].config.name.as_str());
-        let text = |text: &str| visible(String::from_utf8(json::quoted(text)).unwrap_or_default());
-        let mut out = String::with_capacity(384);
-        let _ = write!(
-            out,
-            r#"{{"time":"{}","id":{},"client":"{}","request":{},"status":{},"model":{},"endpoint":{},"attempts":{},"stream":{},"ms":{:.3},"first_ms":{:.3},"overhead_us":{},"tokens_in":{},"tokens_out":{}"#,
-            crate::telemetry::log::timestamp(),
-            text(&line.request_id),
-            line.client,
-            text(&line.method_and_path),
-            self.status,
-            text(&line.model),
-            text(endpoint),
-            self.attempts,
-            self.stream,
-            millis(now_us - self.since_us),
-            millis(self.content_us.saturating_sub(self.request_end_us)),
-            if self.head_us == 0 { 0 } else { self.overhead_us() },
-            self.usage.input,
-            self.usage.output,
-        );
-        if let Some(deployment) = self.deployment.as_ref().filter(|_| self.fallbacks > 0) {
-            let _ = write!(out, r#","fallbacks":{},"served_by":{}"#, self.fallbacks, text(&deployment.name));
-        }
-        if !line.caller.is_empty() {
-            let _ = write!(out, r#","key":{}"#, text(&line.caller));
-        }
-        if !line.guard.is_empty() {
-            let _ = write!(out, r#","guard":[{}]"#, line.guard);
-        }
-        if let Some(error) = &line.error {
-            let _ = write!(out, r#","error":{}"#, text(error));
-        }
-        out.push('}');
-        shard.world.log.access(out);
-    }
-}
-
-/// `quoted`, with escapes for what JSON leaves as it is and a terminal or an editor obeys: DEL, the C1 controls, line
-/// and paragraph separators, and marks that turn the direction of text.
-fn visible(quoted: String) -> String {
-    use std::fmt::Write as _;
-    if quoted.bytes().all(|byte| byte.is_ascii() && byte != 0x7f) {
-        return quoted;
-    }
-    let mut out = String::with_capacity(quoted.len() + 16);
-    for c in quoted.chars() {
-        match c {
-            '\u{7f}'..='\u{9f}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            if let Some(slot) = slot {
+                let endpoint = metrics.endpoints.of(slot);
+                endpoint.duration.record(upstream_us);
+                endpoint.work_us.add(work_us);
+                if self.stream {
+                    endpoint.first_token.record(self.content_us - self.attempt_us);
+                }
             }
-            c => out.push(c),
+        }
+        if usage.estimated {
+            model.estimated_input.add(usage.input_all());
+            model.estimated_output.add(usage.output);
+        }
+        model.tokens_input.add(usage.input_all());
+        model.tokens_output.add(usage.output);
+        model.tokens_cached.add(usage.cached.saturating_add(usage.cache_read));
+        model.tokens_reasoning.add(usage.reasoning);
+        model.work_us.add(work_us);
+        let cost = self.cost();
+        model.cost.add(cost);
+        if let Some(caller) = &self.caller {
+            let bill = Bill { input: usage.input_all(), output: usage.output, cost, work_us };
+            caller.spend.charge(bill, caller.budget_period, SystemTime::now());
         }
     }
-    out
-}
-
-/// One finding of the guard for the line: whose and by which rule, never of what.
-fn note(out: &mut String, direction: &str, scanner: &str, rule: &str, action: &str) {
-    use std::fmt::Write as _;
-    let comma = if out.is_empty() { "" } else { "," };
-    let rule = String::from_utf8(json::quoted(rule)).unwrap_or_default();
-    let _ = write!(
-        out,
-        r#"{comma}{{"direction":"{direction}","scanner":"{scanner}","rule":{rule},"action":"{action}"}}"#
-    );
-}
-
-fn millis(us: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "microseconds of one exchange")]
-    let us = us as f64;
-    us / 1000.0
 }

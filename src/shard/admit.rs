@@ -124,7 +124,7 @@ fn rate(
 /// Admits a request for a model's work to its caller's quota. The answer's lines about it are noted.
 ///
 /// # Errors
-/// 403 for a model that is not the caller's, 429 beyond a limit.
+/// 403 for a model that is not the caller's, 429 beyond a limit or a budget.
 pub fn spend(
     shard: &Shard,
     admitted: &Admitted,
@@ -136,6 +136,13 @@ pub fn spend(
     if !caller.may_use(&view.model) {
         let text = format!("The key is not allowed to use the model '{}'.", view.model);
         return Err(Some(Failure::new(FailureKind::ModelForbidden, text).at("model")));
+    }
+    let now = SystemTime::now();
+    if let Err(over) = caller.spend.check(caller.budget, caller.budget_period, now) {
+        shard.metrics().limiter.key_budget.add(1);
+        let text = format!("The budget of the key is spent: {:.4} of {} USD.", over.spent, caller.budget);
+        let failure = Failure::new(FailureKind::BudgetSpent, text);
+        return Err(Some(over.next_ms.map_or(failure.clone(), |next_ms| failure.after_ms(next_ms))));
     }
     reserve(shard, caller, body_bytes, view.output_max, manner).map(Some)
 }

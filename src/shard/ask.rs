@@ -15,7 +15,7 @@ use super::{Shard, reply};
 use crate::api::error::Retry;
 use crate::api::{Answer, Failure, FailureKind, Stream, Task, View};
 use crate::catalog::Candidate;
-use crate::config::Timeouts;
+use crate::config::{Price, Timeouts};
 use crate::net::{Client, Upstream, clock, upstream};
 use crate::registry::EndpointState;
 use crate::wire::http1::Response;
@@ -47,6 +47,8 @@ pub struct Ask<'a> {
     pub task: Task,
     /// Limits of its phases.
     pub timeouts: &'a Timeouts,
+    /// What the model's tokens cost.
+    pub price: Price,
     /// The name that answers carry for the model.
     pub named: &'a str,
     /// Whom to ask, and for which model.
@@ -114,6 +116,7 @@ impl Ask<'_> {
         self.send(patience, &mut upstream).await?;
         let mut buffer = self.shard.buffers.large();
         let head = self.read_head(patience, &mut upstream, &mut buffer).await?;
+        record.upstream_head(self.shard);
         let passed = passed_lines(&buffer, &head);
         let content_type = head.content_type.of_bytes(&buffer).to_vec();
         let mut answered =
@@ -125,7 +128,10 @@ impl Ask<'_> {
         answered.content = match streams(&answered.content_type) {
             Some(ndjson) => {
                 let model = json::quoted(self.answer_name());
-                let stream = Stream::new(self.task, ndjson, model, self.view.injects_usage());
+                let mut stream = Stream::new(self.task, ndjson, model, self.view.injects_usage());
+                if let Some(price) = self.shown_price() {
+                    stream = stream.priced(price);
+                }
                 self.first_event(patience, raw, stream).await?
             }
             None => self.whole(patience, held, raw).await?,
@@ -141,6 +147,11 @@ impl Ask<'_> {
             crate::api::Dialect::Ollama => asked.strip_prefix("ollama/").unwrap_or(asked),
             _ => asked,
         }
+    }
+
+    /// What tokens cost, if answers are to say so.
+    fn shown_price(&self) -> Option<Price> {
+        self.shard.world.config.usage.cost_in_answers.then_some(self.price)
     }
 
     async fn send(&self, patience: &mut Patience<'_>, upstream: &mut Upstream) -> Result<(), Exit> {
@@ -270,7 +281,7 @@ impl Ask<'_> {
         let bytes_max =
             usize::try_from(self.shard.world.config.server.answer_bytes_max.0).unwrap_or(usize::MAX);
         let (buffer, start) = self.read_all(patience, raw, bytes_max, Some(held)).await?;
-        let answer = Answer::read(buffer.get(start..).unwrap_or_default(), self.task);
+        let answer = Answer::read(buffer.get(start..).unwrap_or_default(), self.task, self.shown_price());
         if self.task == Task::Other && answer.is_err() {
             return Ok(Content::Whole {
                 buffer,

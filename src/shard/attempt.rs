@@ -183,6 +183,7 @@ impl Attempts<'_> {
             view: self.view,
             task: self.task,
             timeouts: &self.deployment.timeouts,
+            price: self.deployment.price,
             named: self.named,
             candidate,
             endpoint: &self.shard.world.registry[candidate.endpoint],

@@ -80,7 +80,7 @@ async fn steps(
     let body_at = head::read_body(shard, client, incoming, &mut held).await?;
     let admitted = admitted?;
     if let Some(caller) = &admitted.caller {
-        record.caller(&caller.name);
+        record.caller(caller);
     }
     record.request_ends(shard);
     client.watch();
@@ -166,12 +166,12 @@ async fn serve_model(
             screen.note(shard, record);
         }
         if result.is_err() {
-            settle(&mut spent, record); // the model has worked, whether its answer is let go or not
+            settle(shard, &mut spent, record); // the model has worked, whether its answer is let go or not
         }
         result.map_err(Some)?;
     }
     let after = relay::answer(shard, client, answer, screen, manner, record, limits).await;
-    settle(&mut spent, record);
+    settle(shard, &mut spent, record);
     drop(held);
     after
 }
@@ -194,6 +194,7 @@ fn understand(
     record: &mut Record,
 ) -> Result<Understood, Exit> {
     let mut texts = Texts::default();
+    record.body(body);
     let view = read_view(shard, body, task, &mut texts).map_err(bad_body)?;
     let messages_max = shard.world.config.server.messages_max;
     if view.messages > messages_max {
@@ -226,8 +227,9 @@ async fn enter(patience: &mut Patience<'_>, who: Who<'_>) -> Result<Place, Exit>
     })
 }
 
-/// Charges the caller what the exchange has used.
-fn settle(spent: &mut Option<Admission>, record: &Record) {
+/// Counts what the exchange has used, and charges the caller's quota with it.
+fn settle(shard: &Shard, spent: &mut Option<Admission>, record: &mut Record) {
+    record.count(shard);
     if let Some((spent, (input, output))) = spent.as_mut().zip(record.spent()) {
         spent.settle(input, output);
     }

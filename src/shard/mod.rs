@@ -9,6 +9,7 @@ pub mod admit;
 pub mod ask;
 pub mod attempt;
 pub mod cors;
+pub mod entry;
 pub mod exchange;
 pub mod fallback;
 pub mod head;
@@ -45,6 +46,7 @@ use crate::net::task::TaskCounts;
 use crate::net::turn::Turns;
 use crate::registry::EndpointState;
 use crate::telemetry::metric::ShardMetrics;
+use crate::usage::estimate::Learned;
 use crate::wire::http1::Limits;
 use crate::world::{Current, Process, World};
 
@@ -84,6 +86,9 @@ pub struct Core {
     newest: RefCell<Option<(u64, Rc<Shard>)>>,
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
+    stamp: RefCell<(u64, String)>,
+    /// By the model's slot: what is known of its tokens.
+    learned: RefCell<Vec<Learned>>,
 }
 
 /// A core under one configuration. What runs keeps the one it began with.
@@ -142,6 +147,8 @@ impl Core {
             newest: RefCell::default(),
             random: Cell::new(seed(index)),
             date: RefCell::default(),
+            stamp: RefCell::default(),
+            learned: RefCell::default(),
         })
     }
 

@@ -195,7 +195,10 @@ pub async fn answer(
                 full: 0,
             };
             let result = relay.run(client, head, out, record).await;
-            record.usage(relay.stream.usage(), relay.stream.events());
+            record.stream_ends(
+                &relay.stream,
+                relay.reader.done() && matches!(result, Ok(After::KeepAlive | After::Close)),
+            );
             if let Some(screen) = &relay.screen {
                 screen.note(shard, record);
             }
@@ -329,6 +332,7 @@ impl Relay<'_> {
         let mut wire = head;
         let mut over = self.reader.done();
         let (first, failure) = self.screened(first, Vec::new(), over, None).await;
+        self.note(record, &first);
         frame(self.manner, &first, &mut wire);
         self.shard.buffers.give(first);
         if over && failure.is_none() {
@@ -371,6 +375,7 @@ impl Relay<'_> {
                     failure
                 }
             };
+            self.note(record, out.get(GAP..).unwrap_or_default());
             if let Some(failure) = failure {
                 return self.break_off(client, out, &failure, record).await;
             }
@@ -385,6 +390,13 @@ impl Relay<'_> {
             }
         }
         Ok(self.after())
+    }
+
+    /// Keeps what goes to the client for the log, if it wants bodies.
+    fn note(&self, record: &mut Record, events: &[u8]) {
+        if let Some(bodies) = record.bodies() {
+            bodies.events(self.stream.task(), self.stream.is_ndjson(), events);
+        }
     }
 
     /// What becomes of the connection after a whole answer.

@@ -9,7 +9,7 @@ use super::Shard;
 use super::access::Record;
 use super::relay::{Answered, Content};
 use crate::api::speech::{self, Channel, Part};
-use crate::api::{Answer, Failure, FailureKind, Task, Texts, View};
+use crate::api::{Failure, FailureKind, Task, Texts, View};
 use crate::config::guard::{Action, Language, Messages, Role, ScannerName};
 use crate::guard::chain::Chain;
 use crate::guard::verdict::{Found, Tally};
@@ -241,7 +241,7 @@ impl Screen {
         let result = self.read_whole(shard, body, &mut out).await;
         result.map_err(|blocked| failure(&blocked, self.language, true))?;
         if !self.window.is_unchanged() {
-            *answer = Answer::read(&out, self.task).unwrap_or_default();
+            *answer = answer.again(&out, self.task).unwrap_or_default();
             shard.buffers.give(std::mem::replace(buffer, out));
             *start = 0;
         }

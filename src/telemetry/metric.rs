@@ -140,6 +140,16 @@ pub struct ModelMetrics {
     pub tokens_input: Counter,
     /// Completion tokens.
     pub tokens_output: Counter,
+    /// Those of the prompt that the endpoint had in its cache.
+    pub tokens_cached: Counter,
+    /// Completion tokens spent on reasoning.
+    pub tokens_reasoning: Counter,
+    /// Prompt tokens that are estimates.
+    pub estimated_input: Counter,
+    /// Completion tokens that are estimates.
+    pub estimated_output: Counter,
+    /// Time that endpoints have worked, in microseconds.
+    pub work_us: Counter,
     /// What they cost.
     pub cost: Dollars,
     /// From the first byte of the request to the last of the answer.
@@ -156,6 +166,8 @@ pub struct ModelMetrics {
     pub per_token: Histogram,
     /// Attempts by the endpoint's slot.
     pub attempts: Numbered<AttemptMetrics>,
+    /// Exchanges that fell back, by the slot of the model that was asked last.
+    pub fallbacks: Numbered<AttemptMetrics>,
 }
 
 /// Attempts of one model on one endpoint.
@@ -167,12 +179,41 @@ pub struct AttemptMetrics {
     pub failure: Counter,
 }
 
+/// Numbers of one endpoint on one shard, whatever the model.
+#[derive(Debug)]
+pub struct EndpointMetrics {
+    /// From the first byte sent to it until its answer is complete.
+    pub duration: Histogram,
+    /// From the attempt's begin to its first content, of streams.
+    pub first_token: Histogram,
+    /// Between two reads of a stream.
+    pub gap: Histogram,
+    /// Time that it has worked, in microseconds.
+    pub work_us: Counter,
+}
+
+impl Default for EndpointMetrics {
+    fn default() -> Self {
+        Self {
+            duration: Histogram::new(&EXCHANGE_US),
+            first_token: Histogram::new(&EXCHANGE_US),
+            gap: Histogram::new(&SHORT_US),
+            work_us: Counter::default(),
+        }
+    }
+}
+
 impl Default for ModelMetrics {
     fn default() -> Self {
         Self {
             by_status: Default::default(),
             tokens_input: Counter::default(),
             tokens_output: Counter::default(),
+            tokens_cached: Counter::default(),
+            tokens_reasoning: Counter::default(),
+            estimated_input: Counter::default(),
+            estimated_output: Counter::default(),
+            work_us: Counter::default(),
             cost: Dollars::default(),
             duration: Histogram::new(&EXCHANGE_US),
             first_token: Histogram::new(&EXCHANGE_US),
@@ -181,6 +222,7 @@ impl Default for ModelMetrics {
             overhead: Histogram::new(&SHORT_US),
             per_token: Histogram::new(&SHORT_US),
             attempts: Numbered::default(),
+            fallbacks: Numbered::default(),
         }
     }
 }
@@ -225,6 +267,8 @@ pub struct LimiterMetrics {
     pub key_requests: Counter,
     /// By the tokens of their key.
     pub key_tokens: Counter,
+    /// By the budget of their key.
+    pub key_budget: Counter,
     /// For want of a key.
     pub keys_refused: Counter,
 }
@@ -233,6 +277,8 @@ pub struct LimiterMetrics {
 #[derive(Debug)]
 pub struct ShardMetrics {
     models: Box<[OnceLock<Box<ModelMetrics>>]>,
+    /// By the endpoint's slot.
+    pub endpoints: Numbered<EndpointMetrics>,
     /// Client connections open now.
     pub connections: Counter,
     /// Client connections accepted.
@@ -283,6 +329,7 @@ impl Default for ShardMetrics {
     fn default() -> Self {
         Self {
             models: (0..SLOTS_MAX).map(|_| OnceLock::new()).collect(),
+            endpoints: Numbered::default(),
             connections: Counter::default(),
             accepted: Counter::default(),
             handed_over: Counter::default(),

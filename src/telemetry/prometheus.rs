@@ -8,12 +8,13 @@
 mod guard;
 mod limiter;
 mod reliability;
+mod usage;
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use super::histogram::{EXCHANGE_US, Histogram, Reading, SHORT_US};
-use super::metric::{ModelMetrics, STATUSES, ShardMetrics};
+use super::metric::{Counter, ModelMetrics, STATUSES, ShardMetrics};
 use crate::world::World;
 
 /// The whole page.
@@ -22,7 +23,10 @@ pub fn render(world: &World) -> String {
     let mut page = Page { out: String::with_capacity(64 * 1024), world };
     let models = page.models();
     page.own(&models);
+    page.usage(&models);
     page.endpoints();
+    page.endpoint_times();
+    page.keys();
     page.shards();
     page.reliability();
     page.limiter();
@@ -42,6 +46,11 @@ struct Model {
     slot: usize,
     by_status: [u64; STATUSES.len()],
     tokens: [u64; 2],
+    /// Of these, input and output that are estimates.
+    estimated: [u64; 2],
+    cached: u64,
+    reasoning: u64,
+    work_us: u64,
     cost: f64,
     duration: Reading,
     first_token: Reading,
@@ -92,6 +101,7 @@ impl Page<'_> {
             used.iter().for_each(|metrics| pick(metrics).add_to(&mut reading));
             reading
         };
+        let sum = |pick: fn(&ModelMetrics) -> &Counter| used.iter().map(|metrics| pick(metrics).get()).sum();
         let mut by_status = [0; STATUSES.len()];
         let mut attempts = vec![[0; 2]; self.world.endpoints.names().len()];
         for metrics in &used {
@@ -108,10 +118,11 @@ impl Page<'_> {
             name: name.to_owned(),
             slot,
             by_status,
-            tokens: [
-                used.iter().map(|metrics| metrics.tokens_input.get()).sum(),
-                used.iter().map(|metrics| metrics.tokens_output.get()).sum(),
-            ],
+            tokens: [sum(|m| &m.tokens_input), sum(|m| &m.tokens_output)],
+            estimated: [sum(|m| &m.estimated_input), sum(|m| &m.estimated_output)],
+            cached: sum(|m| &m.tokens_cached),
+            reasoning: sum(|m| &m.tokens_reasoning),
+            work_us: sum(|m| &m.work_us),
             cost: used.iter().map(|metrics| metrics.cost.get()).fold(0.0, |sum, cost| sum + cost),
             duration: read(&EXCHANGE_US, |metrics| &metrics.duration),
             first_token: read(&EXCHANGE_US, |metrics| &metrics.first_token),
@@ -390,6 +401,7 @@ impl Page<'_> {
             }
         }
         self.litellm_deployments(models);
+        self.litellm_queue();
         self.family("litellm_in_flight_requests", "gauge", "Exchanges running now.");
         let running: u64 = self.world.shards.iter().map(|shard| shard.metrics.exchanges.get()).sum();
         self.line("litellm_in_flight_requests", &[], running);

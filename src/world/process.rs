@@ -13,6 +13,7 @@ use crossbeam_utils::CachePadded;
 use crate::limit::key::Caller;
 use crate::net::handoff::Door;
 use crate::queue::{Bell, Flow, Flows, Hall, Places};
+use crate::telemetry::keys::KeySeries;
 use crate::telemetry::log::Log;
 use crate::telemetry::metric::{NUMBERS_MAX, SLOTS_MAX, ShardMetrics, Slots};
 
@@ -54,6 +55,11 @@ pub struct Process {
     pub hall: Hall,
     /// Those of them who wait to be one of the exchanges that run.
     pub entering: Flow,
+    #[expect(
+        clippy::disallowed_types,
+        reason = "whoever renders the page of metrics takes it, never a shard"
+    )]
+    key_series: std::sync::Mutex<KeySeries>,
     flows: Flows,
     hasher: RandomState,
     connections: CachePadded<AtomicUsize>,
@@ -101,6 +107,7 @@ impl Process {
             bells,
             hall: Hall::default(),
             entering: Flow::default(),
+            key_series: Default::default(),
             flows: Flows::default(),
             hasher: RandomState::new(),
             connections: CachePadded::default(),
@@ -129,6 +136,12 @@ impl Process {
     #[must_use]
     pub fn hash(&self, value: impl Hash) -> u64 {
         self.hasher.hash_one(value)
+    }
+
+    /// Works on the series of callers' keys. For the control core.
+    pub fn key_series<T>(&self, work: impl FnOnce(&mut KeySeries) -> T) -> T {
+        // A page that was not finished has left nothing half done.
+        work(&mut self.key_series.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// Bytes that large bodies and answers hold.

@@ -141,7 +141,7 @@ impl Ask<'_> {
             self.first_event(patience, raw).await?
         } else {
             let (buffer, start) = self.read_all(patience, raw).await?;
-            let answer = Answer::read(&buffer[start..], TASK);
+            let answer = Answer::read(&buffer[start..], TASK, None);
             let answer = answer.map_err(|_| Some(broken("sent an answer that is not JSON")))?;
             Content::Whole { buffer, start, answer }
         };

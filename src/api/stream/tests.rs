@@ -33,7 +33,7 @@ fn a_chat_stream_at_every_cut() {
         let (out, stream, end) = run(Task::Chat, true, &[&bytes[..cut], &bytes[cut..]]);
         assert_eq!(String::from_utf8(out).unwrap(), want, "cut at {cut}");
         assert_eq!(end, Ok(()));
-        assert_eq!(stream.usage(), Usage { input: 3, output: 4 });
+        assert_eq!(stream.usage(), Usage { input: 3, output: 4, told: true, ..Usage::default() });
         assert_eq!(stream.events(), 3);
     }
 }
@@ -95,7 +95,10 @@ fn native_lines_at_every_cut() {
         let (out, stream, end) =
             run(Task::NativeChat, false, &[&text.as_bytes()[..cut], &text.as_bytes()[cut..]]);
         assert_eq!(String::from_utf8(out).unwrap(), want, "cut at {cut}");
-        assert_eq!((end, stream.usage()), (Ok(()), Usage { input: 5, output: 6 }));
+        assert_eq!(
+            (end, stream.usage()),
+            (Ok(()), Usage { input: 5, output: 6, told: true, ..Usage::default() })
+        );
     }
 }
 
@@ -108,7 +111,10 @@ fn named_events_keep_their_names() {
     );
     let (out, stream, end) = run(Task::Messages, false, &[text.as_bytes()]);
     assert_eq!(String::from_utf8(out).unwrap(), text.replace("\"m\"", "\"asked\""));
-    assert_eq!((end, stream.usage()), (Ok(()), Usage { input: 3, output: 9 }));
+    assert_eq!(
+        (end, stream.usage()),
+        (Ok(()), Usage { input: 3, output: 9, told: true, ..Usage::default() })
+    );
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn read_model(table: &mut Table<'_>, around: &Around<'_>, by_name: &HashMap<&str
         strategy: table.word("strategy", &STRATEGIES, around.strategy),
         weights: read_weights(table, endpoints, &order),
         guard: super::guard::profile_of(table, around.guard),
-        price: table.section("price", read_price),
+        price: table.take("price").and_then(|value| value.as_section(read_price)),
         fallbacks: table.take("fallbacks").map(read_names).unwrap_or_default(),
         context_window_fallbacks: table.take("context_window_fallbacks").map(read_names).unwrap_or_default(),
         timeouts: table.section("timeouts", |table| read_timeouts(table, around.timeouts)),

@@ -1,9 +1,11 @@
 //! `[log]`, `[tracing]`, `[metrics]` and `[usage]`: what is told, to whom, and what tokens cost.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::observe::{Journal, Tracing, UsageRules};
+use super::super::prices::Prices;
 use super::super::problem::{choices, quote};
 use super::super::reader::{Table, Value};
 use super::super::render::observe::{FORMATS, LEVELS, WRITERS};
@@ -17,6 +19,8 @@ const HEADERS_MAX: usize = 16;
 const SEGMENTS_MAX: i64 = 10_000;
 /// Keys that may have series of their own: each is a label in the metrics.
 const KEYS_MAX: i64 = 1000;
+/// Largest price list; LiteLLM's has two megabytes.
+const PRICE_BYTES_MAX: u64 = 32 << 20;
 /// Longest age of a segment.
 const AGE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
@@ -108,10 +112,31 @@ fn read_service(value: Value<'_>) -> Option<String> {
 }
 
 pub(super) fn read_usage(table: &mut Table<'_>) -> UsageRules {
+    let list = table.take("price_file");
+    let price_file = list.as_ref().and_then(read_path);
     UsageRules {
-        price_file: table.take("price_file").and_then(|value| read_path(&value)),
+        prices: price_file
+            .as_ref()
+            .zip(list)
+            .and_then(|(path, value)| read_prices(path, &value))
+            .unwrap_or_default(),
+        price_file,
         cost_in_answers: table.flag("cost_in_answers", UsageRules::default().cost_in_answers),
     }
+}
+
+/// Reads a price list.
+fn read_prices(path: &Path, value: &Value<'_>) -> Option<Arc<Prices>> {
+    let text = match std::fs::metadata(path).map(|data| data.len()) {
+        Ok(length) if length > PRICE_BYTES_MAX => Err(format!("is larger than {PRICE_BYTES_MAX} bytes")),
+        _ => std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}")),
+    };
+    let prices = text.and_then(|text| Prices::parse(&text));
+    let wrong = |error: String| {
+        let hint = "LiteLLM's model_prices_and_context_window.json, or a list of that form";
+        value.wrong(format!("{} {error}", path.display()), hint);
+    };
+    prices.map(Arc::new).map_err(wrong).ok()
 }
 
 pub(super) fn read_metrics(table: &mut Table<'_>) -> Metrics {

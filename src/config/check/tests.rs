@@ -63,7 +63,7 @@ fn the_examples_say_what_they_promise() {
     assert_eq!(openai.endpoints[0].url.path, "");
     assert_eq!(openai.endpoints[0].kind, Kind::Openai);
     assert_eq!(openai.models[0].endpoints, [0]);
-    assert_eq!(openai.models[0].price.output_per_1k, 0.0012);
+    assert_eq!(openai.models[0].price.unwrap().output_per_1k, 0.0012);
 }
 
 #[test]
@@ -209,7 +209,6 @@ otlp_endpoint = "http://127.0.0.1:4318/base"
 sample_percent = 100
 service_name = "ä"
 [usage]
-price_file = "prices.json"
 cost_in_answers = false
 [metrics]
 litellm_names = false

@@ -19,6 +19,7 @@ impl Page<'_> {
         refusals.push((String::new(), "key_concurrent", sum(&|limiter| limiter.key_concurrent.get())));
         refusals.push((String::new(), "key_requests", sum(&|limiter| limiter.key_requests.get())));
         refusals.push((String::new(), "key_tokens", sum(&|limiter| limiter.key_tokens.get())));
+        refusals.push((String::new(), "key_budget", sum(&|limiter| limiter.key_budget.get())));
         let keys = sum(&|limiter| limiter.keys_refused.get());
         self.family(
             "corelane_limiter_refusals_total",

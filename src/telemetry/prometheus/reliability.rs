@@ -43,6 +43,45 @@ impl Page<'_> {
         self.histogram("corelane_queue_wait_seconds", &[], &waits);
     }
 
+    /// The time in line under LiteLLM's name, and who stood in for whom.
+    pub(super) fn litellm_queue(&mut self) {
+        let mut waits = Reading::new(&EXCHANGE_US);
+        self.world.shards.iter().for_each(|shard| shard.metrics.queue_wait.add_to(&mut waits));
+        let name = "litellm_request_queue_time_seconds";
+        self.family(name, "histogram", "Time in line, served or not.");
+        self.histogram(name, &[], &waits);
+        let names = self.world.models.names();
+        let mut rows: Vec<(usize, usize, [u64; 2])> = Vec::new();
+        for asked in 0..names.len() {
+            let used: Vec<_> =
+                self.world.shards.iter().filter_map(|shard| shard.metrics.model_if_used(asked)).collect();
+            for served in 0..names.len() {
+                let counts = used.iter().filter_map(|model| model.fallbacks.if_used(served));
+                let sum =
+                    counts.fold([0, 0], |[a, b], count| [a + count.success.get(), b + count.failure.get()]);
+                if sum != [0, 0] {
+                    rows.push((asked, served, sum));
+                }
+            }
+        }
+        for (at, name) in
+            ["litellm_deployment_successful_fallbacks_total", "litellm_deployment_failed_fallbacks_total"]
+                .into_iter()
+                .enumerate()
+        {
+            self.family(
+                name,
+                "counter",
+                "Exchanges that another model answered, or failed to, in place of the one asked for.",
+            );
+            for (asked, served, counts) in rows.iter().filter(|(_, _, counts)| counts[at] > 0) {
+                let labels =
+                    [("requested_model", names[*asked].as_str()), ("fallback_model", &names[*served])];
+                self.line(name, &labels, counts[at]);
+            }
+        }
+    }
+
     /// State, reason and time to the next trial of every breaker: of an endpoint, and of a model on it.
     fn breakers(&mut self) {
         let world = self.world;

@@ -94,6 +94,20 @@ pub enum Method {
 }
 
 impl Method {
+    /// As it stands in a request line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+        }
+    }
+
     fn read(token: &str) -> Result<Self, RequestError> {
         Ok(match token {
             "GET" => Self::Get,

@@ -199,7 +199,7 @@ fn models_are_checked() {
     assert_rules(&[(&twice, "models[1].name", "in line 4", ":latest")]);
     let price =
         parse(&format!("{ONE}[[models]]\nname = \"a\"\nprice.input_per_1k = -0.0")).unwrap().models[0].price;
-    assert!(price.input_per_1k.is_sign_positive());
+    assert!(price.unwrap().input_per_1k.is_sign_positive());
     for (name, upstream) in
         [("ollama/a", "a"), ("ollama_chat/a", "a"), ("openai/a", "openai/a"), ("ollama/*", "*")]
     {
@@ -271,7 +271,14 @@ fn the_small_sections_are_checked() {
             ("service_name = ''", "service_name", "no name of a service", "corelane"),
         ],
     );
-    assert_section("usage", &[("price_file = \"a/\"", "price_file", "is no file", "")]);
+    assert_section(
+        "usage",
+        &[
+            ("price_file = \"a/\"", "price_file", "is no file", ""),
+            ("price_file = \"no-such.json\"", "price_file", "cannot be read", "LiteLLM's"),
+            ("price_file = \"Cargo.toml\"", "price_file", "no JSON object", "LiteLLM's"),
+        ],
+    );
     assert_section("metrics", &[("litellm = true", "litellm", "unknown key", "litellm_names")]);
 }
 
