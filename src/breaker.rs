@@ -187,7 +187,13 @@ impl Breaker {
     /// extended or its last trial failed: for when nothing is closed.
     #[must_use]
     pub fn force_trial(&self, now_ms: u64) -> bool {
-        self.trial(|until_ms, forced_ms| until_ms.min(forced_ms) <= now_ms)
+        self.trial(|until_ms, forced_ms| may_force(until_ms, forced_ms, now_ms))
+    }
+
+    /// Whether [`Self::force_trial`] would take the trial now.
+    #[must_use]
+    pub fn may_force_trial(&self, now_ms: u64) -> bool {
+        matches!(self.word(), Word::Open { until_ms, forced_ms, .. } if may_force(until_ms, forced_ms, now_ms))
     }
 
     /// An attempt went well. Ends a run and forgets the level; closes a half-open one; an open one ignores
@@ -305,6 +311,11 @@ impl Breaker {
         }
         opened
     }
+}
+
+/// Whether a trial may be forced of one that is open until `until_ms`.
+const fn may_force(until_ms: u64, forced_ms: u64, now_ms: u64) -> bool {
+    until_ms <= now_ms || forced_ms <= now_ms
 }
 
 /// Replaces a word by what `step` makes of it, anew if another thread was faster. `None`: `step` left it

@@ -99,11 +99,15 @@ struct Guessed {
 const GUESSED_MAX: usize = 256;
 
 impl Guessed {
-    fn breaker(&self, id: &str) -> Arc<Breaker> {
+    /// The breaker of a candidate; a new one is remembered if it is to be `kept`.
+    fn breaker(&self, id: &str, kept: bool) -> Arc<Breaker> {
         if let Some(known) = self.breakers.load().get(id) {
             return Arc::clone(known);
         }
         let fresh: Arc<Breaker> = Arc::default();
+        if !kept {
+            return fresh;
+        }
         self.breakers.rcu(|all| {
             let mut all = HashMap::clone(all);
             if all.len() < GUESSED_MAX {
@@ -148,6 +152,16 @@ impl Catalog {
     /// The deployment that serves `model`.
     #[must_use]
     pub fn find(&self, model: &str, registry: &Registry) -> Option<Arc<Deployment>> {
+        self.found(model, registry, true)
+    }
+
+    /// As [`Self::find`], and nothing is remembered of a model that nobody has listed.
+    #[must_use]
+    pub fn peek(&self, model: &str, registry: &Registry) -> Option<Arc<Deployment>> {
+        self.found(model, registry, false)
+    }
+
+    fn found(&self, model: &str, registry: &Registry, kept: bool) -> Option<Arc<Deployment>> {
         if let Some(found) = self.exact.get(model) {
             return Some(Arc::clone(found));
         }
@@ -162,12 +176,12 @@ impl Catalog {
                 [Some(model), bare, Some(&with)]
                     .into_iter()
                     .flatten()
-                    .find_map(|name| self.guess(name, registry))
+                    .find_map(|name| self.guess(name, registry, kept))
             })
     }
 
     /// A model that a wildcard covers and that this catalog does not list yet.
-    fn guess(&self, model: &str, registry: &Registry) -> Option<Arc<Deployment>> {
+    fn guess(&self, model: &str, registry: &Registry, kept: bool) -> Option<Arc<Deployment>> {
         let wildcard = self.wildcards.iter().find(|wildcard| model.starts_with(&wildcard.prefix))?;
         let rest = &model[wildcard.prefix.len()..];
         // A bare star covers prefixed names too; the prefix says where to look, it is no part of the name.
@@ -186,7 +200,7 @@ impl Catalog {
         found.cursor = Arc::clone(&wildcard.guessed.cursor);
         found.waiting = Arc::clone(&wildcard.guessed.waiting);
         for candidate in &mut found.candidates {
-            candidate.breaker = wildcard.guessed.breaker(&candidate.id);
+            candidate.breaker = wildcard.guessed.breaker(&candidate.id, kept);
         }
         Some(Arc::new(found))
     }
@@ -289,6 +303,22 @@ impl Deployment {
             fallbacks: rule.fallbacks.clone(),
             context_window_fallbacks: rule.context_window_fallbacks.clone(),
         }
+    }
+
+    /// Models to ask when it has failed; `first`: it is the one that was asked for.
+    #[must_use]
+    pub fn fallbacks_of<'a>(
+        &'a self,
+        first: bool,
+        settings: &'a config::reliability::Fallbacks,
+    ) -> &'a Vec<String> {
+        if self.fallbacks.is_empty() && first { &settings.default } else { &self.fallbacks }
+    }
+
+    /// Whether another model may be asked in its place.
+    #[must_use]
+    pub fn has_fallbacks(&self, settings: &config::reliability::Fallbacks) -> bool {
+        settings.models_max > 0 && !(self.fallbacks.is_empty() && settings.default.is_empty())
     }
 
     /// Whether any candidate's kind has the path of `task`.

@@ -237,8 +237,7 @@ impl Hall {
             self.went_us.store(now_us, Ordering::Relaxed);
         }
         let mut ticket = Ticket { hall: self, flow, thing, tag: NONE, served: true };
-        let free = u32::try_from(max).unwrap_or(u32::MAX).saturating_sub(before);
-        if free == 0 || own >= free.saturating_mul(2) || same >= free.saturating_mul(32) {
+        if !may_wait(max, before, own, same) {
             return None; // dropping the ticket takes the counts back
         }
         let now = self.virtual_time.load(Ordering::Relaxed);
@@ -246,6 +245,13 @@ impl Hall {
         let last = flow.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or(now);
         (ticket.tag, ticket.served) = (last.max(now), false);
         Some(ticket)
+    }
+
+    /// Whether [`Self::enter`] would queue one more now.
+    #[must_use]
+    pub fn has_room(&self, flow: &Flow, thing: &Flow, max: usize) -> bool {
+        let count = |waiting: &AtomicU32| waiting.load(Ordering::Relaxed);
+        may_wait(max, count(&self.waiting), count(&flow.waiting), count(&thing.waiting))
     }
 
     /// Milliseconds after which one more would have its turn, as things go now.
@@ -262,6 +268,12 @@ impl Hall {
         let mean = if mean == 0 { since_us } else { mean - mean / 8 + since_us / 8 };
         self.interval_us.store(mean.max(1), Ordering::Relaxed);
     }
+}
+
+/// Whether one more may wait besides `all`, of whom `own` are of its flow and `same` wait for the same thing.
+fn may_wait(max: usize, all: u32, own: u32, same: u32) -> bool {
+    let free = u32::try_from(max).unwrap_or(u32::MAX).saturating_sub(all);
+    free > 0 && own < free.saturating_mul(2) && same < free.saturating_mul(32)
 }
 
 /// A place in the queue; given up on drop.

@@ -7,7 +7,7 @@ pub mod least_busy;
 pub mod round_robin;
 pub mod weighted;
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::Strategy;
 
@@ -33,6 +33,17 @@ impl<E: Fn(usize) -> bool, L: Fn(usize) -> u32> Field<'_, E, L> {
             Strategy::RoundRobin => round_robin::pick(self.n, &self.eligible, self.cursor),
             Strategy::LeastBusy => least_busy::pick(self.n, &self.eligible, &self.load, random),
             Strategy::Weighted => weighted::pick(self.turns, &self.eligible, self.cursor),
+        }
+    }
+
+    /// The candidate that [`Self::pick`] would take now; no turn is taken.
+    #[must_use]
+    pub fn peek(&self, strategy: Strategy, random: u64) -> Option<usize> {
+        let turn = self.cursor.load(Ordering::Relaxed);
+        match strategy {
+            Strategy::RoundRobin => round_robin::at(self.n, &self.eligible, turn),
+            Strategy::LeastBusy => least_busy::pick(self.n, &self.eligible, &self.load, random),
+            Strategy::Weighted => weighted::at(self.turns, &self.eligible, turn),
         }
     }
 }

@@ -33,12 +33,16 @@ pub fn turns(weights: &[u32]) -> Vec<u16> {
     turns
 }
 
-/// The candidate whose turn it is, or the next one that may be taken.
+/// The candidate whose turn it is, or the next one that may be taken; the turn is taken.
 pub fn pick(turns: &[u16], eligible: impl Fn(usize) -> bool, cursor: &AtomicUsize) -> Option<usize> {
     if !turns.iter().any(|&turn| eligible(usize::from(turn))) {
         return None;
     }
-    let turn = cursor.fetch_add(1, Ordering::Relaxed);
+    at(turns, eligible, cursor.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The candidate that has this turn.
+pub fn at(turns: &[u16], eligible: impl Fn(usize) -> bool, turn: usize) -> Option<usize> {
     let cycle = turns.len();
     (0..cycle).map(|step| usize::from(turns[turn.wrapping_add(step) % cycle])).find(|&at| eligible(at))
 }

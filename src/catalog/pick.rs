@@ -7,6 +7,10 @@
 //! same, so that a bad minute does not shut the gateway; but one that could not be reached is asked by one request at a
 //! time, some ten times a second, and the others are told at once.
 
+mod review;
+
+pub use review::{Outcome, Review, Standing};
+
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -14,6 +18,7 @@ use super::{Deployment, Registry};
 use crate::api::Task;
 use crate::balance::Field;
 use crate::breaker::{Breaker, Reason, State};
+use crate::config::Strategy;
 use crate::queue::{Place, Places};
 use crate::registry::EndpointState;
 
@@ -74,56 +79,99 @@ impl Drop for Trial {
     }
 }
 
+/// How a candidate is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Means {
+    /// In turn: a place, and the trial of a breaker that is due.
+    InTurn,
+    /// Although its breaker is open: a place.
+    AllTheSame,
+    /// Although it could not be reached: a place, and a trial before its time.
+    Early,
+}
+
+/// What does what [`Deployment::decide`] has decided: it takes, or only looks whether it could.
+trait Hand {
+    type Got;
+
+    /// The candidate of a field, by its strategy.
+    fn choose<E, L>(&self, field: &Field<'_, E, L>, strategy: Strategy, random: u64) -> Option<usize>
+    where
+        E: Fn(usize) -> bool,
+        L: Fn(usize) -> u32;
+
+    /// Candidate `at`; `None`: another request was faster.
+    fn take(&self, one: &Deployment, look: Look<'_>, at: usize, means: Means) -> Option<Self::Got>;
+}
+
+/// What is decided.
+enum Decision<G> {
+    Taken(usize, G),
+    Full,
+    Resting,
+    None,
+}
+
 impl Deployment {
     /// The candidate to ask next.
     #[must_use]
     pub fn pick(&self, look: Look<'_>) -> Pick {
+        match self.decide(look, &Taking) {
+            Decision::Taken(at, (place, trial)) => Pick::Taken(Picked { at, place, trial }),
+            Decision::Full => Pick::Full,
+            Decision::Resting => Pick::Resting,
+            Decision::None => Pick::None,
+        }
+    }
+
+    fn decide<H: Hand>(&self, look: Look<'_>, hand: &H) -> Decision<H::Got> {
         let mut lost = Vec::new(); // went to another shard while we looked
         for up in [true, false] {
-            while let Some(at) = self.choose(look, &lost, |at| self.is_ready(look, at, up)) {
-                match self.take(look, at) {
-                    Some(picked) => return Pick::Taken(picked),
+            while let Some(at) = self.choose(look, &lost, hand, |at| self.is_ready(look, at, up)) {
+                match hand.take(self, look, at, Means::InTurn) {
+                    Some(got) => return Decision::Taken(at, got),
                     None => lost.push(at),
                 }
             }
         }
         if self.left(look).any(|at| self.lets_through(look, at)) {
-            return Pick::Full;
+            return Decision::Full;
         }
-        self.last_resort(look)
+        self.last_resort(look, hand)
     }
 
     /// Every candidate that is left refuses.
-    fn last_resort(&self, look: Look<'_>) -> Pick {
+    fn last_resort<H: Hand>(&self, look: Look<'_>, hand: &H) -> Decision<H::Got> {
         let mut lost = Vec::new();
         let may = |at: usize| !self.is_unreachable(look, at) && self.has_room(look, at);
-        while let Some(at) = self.choose(look, &lost, may) {
-            match look.registry[self.candidates[at].endpoint].enter() {
-                Some(place) => return Pick::Taken(Picked { at, place, trial: None }),
+        while let Some(at) = self.choose(look, &lost, hand, may) {
+            match hand.take(self, look, at, Means::AllTheSame) {
+                Some(got) => return Decision::Taken(at, got),
                 None => lost.push(at),
             }
         }
         let mut rests = false;
         for at in self.left(look) {
-            let endpoint = &look.registry[self.candidates[at].endpoint];
             if !self.is_unreachable(look, at) {
-                return Pick::Full;
+                return Decision::Full;
             }
             rests = true;
-            let Some(place) = endpoint.enter() else { continue };
-            if endpoint.breaker().force_trial(look.now_ms) {
-                let endpoint = Some(Arc::clone(endpoint));
-                let trial = Trial { endpoint, model: None, since_ms: look.now_ms };
-                return Pick::Taken(Picked { at, place, trial: Some(trial) });
+            if let Some(got) = hand.take(self, look, at, Means::Early) {
+                return Decision::Taken(at, got);
             }
-            place.unused();
         }
-        if rests { Pick::Resting } else { Pick::None }
+        if rests { Decision::Resting } else { Decision::None }
     }
 
     /// One of those that `may` be taken: by the strategy, but for a retry the one that has given content last. Where one
     /// endpoint has fallen silent another may have a moment ago, and nobody knows yet.
-    fn choose(&self, look: Look<'_>, lost: &[usize], may: impl Fn(usize) -> bool) -> Option<usize> {
+    fn choose<H: Hand>(
+        &self,
+        look: Look<'_>,
+        lost: &[usize],
+        hand: &H,
+        may: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         let endpoint = |at: usize| &look.registry[self.candidates[at].endpoint];
         let eligible = |at: usize| !lost.contains(&at) && self.is_left(look, at) && may(at);
         if !look.tried.is_empty() {
@@ -137,34 +185,7 @@ impl Deployment {
             cursor: &self.cursor,
             turns: &self.turns,
         };
-        field.pick(self.strategy, look.random)
-    }
-
-    /// Takes a place, and the trial if it takes one.
-    fn take(&self, look: Look<'_>, at: usize) -> Option<Picked> {
-        let candidate = &self.candidates[at];
-        let endpoint = &look.registry[candidate.endpoint];
-        let place = endpoint.enter()?;
-        let (whole, one) = (endpoint.breaker().is_closed(), candidate.breaker.is_closed());
-        if whole && one {
-            return Some(Picked { at, place, trial: None });
-        }
-        let mut trial = Trial { endpoint: None, model: None, since_ms: look.now_ms };
-        if !whole {
-            if !endpoint.breaker().try_trial(look.now_ms) {
-                place.unused();
-                return None;
-            }
-            trial.endpoint = Some(Arc::clone(endpoint));
-        }
-        if !one {
-            if !candidate.breaker.try_trial(look.now_ms) {
-                place.unused();
-                return None;
-            }
-            trial.model = Some(Arc::clone(&candidate.breaker));
-        }
-        Some(Picked { at, place, trial: Some(trial) })
+        hand.choose(&field, self.strategy, look.random)
     }
 
     fn is_ready(&self, look: Look<'_>, at: usize, up: bool) -> bool {
@@ -213,6 +234,53 @@ impl Deployment {
     pub fn wanted(&self, registry: &Registry, task: Task, tried: &[usize]) -> Vec<Arc<Places>> {
         let look = Look { registry, task, tried, random: 0, now_ms: 0, called: false };
         self.left(look).map(|at| Arc::clone(registry[self.candidates[at].endpoint].places())).collect()
+    }
+}
+
+/// Takes.
+struct Taking;
+
+impl Hand for Taking {
+    type Got = (Place, Option<Trial>);
+
+    fn choose<E, L>(&self, field: &Field<'_, E, L>, strategy: Strategy, random: u64) -> Option<usize>
+    where
+        E: Fn(usize) -> bool,
+        L: Fn(usize) -> u32,
+    {
+        field.pick(strategy, random)
+    }
+
+    fn take(&self, one: &Deployment, look: Look<'_>, at: usize, means: Means) -> Option<Self::Got> {
+        let candidate = &one.candidates[at];
+        let endpoint = &look.registry[candidate.endpoint];
+        let place = endpoint.enter()?;
+        let mut trial = Trial { endpoint: None, model: None, since_ms: look.now_ms };
+        let (whole, model) = (endpoint.breaker(), &candidate.breaker);
+        let has = match means {
+            Means::AllTheSame => true,
+            Means::Early => {
+                trial.endpoint = whole.force_trial(look.now_ms).then(|| Arc::clone(endpoint));
+                trial.endpoint.is_some()
+            }
+            Means::InTurn => {
+                let (of_whole, of_model) = (!whole.is_closed(), !model.is_closed());
+                if of_whole && whole.try_trial(look.now_ms) {
+                    trial.endpoint = Some(Arc::clone(endpoint));
+                }
+                let has_whole = trial.endpoint.is_some() == of_whole;
+                if has_whole && of_model && model.try_trial(look.now_ms) {
+                    trial.model = Some(Arc::clone(model));
+                }
+                has_whole && trial.model.is_some() == of_model
+            }
+        };
+        if !has {
+            place.unused();
+            return None;
+        }
+        let trial = (trial.endpoint.is_some() || trial.model.is_some()).then_some(trial);
+        Some((place, trial))
     }
 }
 

@@ -119,6 +119,16 @@ pub enum Verdict {
 /// passes.
 #[must_use]
 pub fn decide(uses: &[Use<'_>], now_ms: u64) -> Verdict {
+    verdict::<true>(uses, now_ms)
+}
+
+/// What [`decide`] would answer now; nothing is charged.
+#[must_use]
+pub fn peek(uses: &[Use<'_>], now_ms: u64) -> Verdict {
+    verdict::<false>(uses, now_ms)
+}
+
+fn verdict<const CHARGED: bool>(uses: &[Use<'_>], now_ms: u64) -> Verdict {
     let mut verdict = Verdict::Pass { delay_ms: 0, remaining: u32::MAX, reset_ms: 0 };
     let Some((last, before)) = uses.split_last() else {
         return verdict;
@@ -129,12 +139,13 @@ pub fn decide(uses: &[Use<'_>], now_ms: u64) -> Verdict {
             return refusal.verdict(zone);
         }
     }
-    match last.charge(now_ms, |old| last.judge(old, now_ms)) {
+    match last.charge::<CHARGED>(now_ms, |old| last.judge(old, now_ms)) {
         Ok(bucket) => verdict = last.joined(verdict, bucket, now_ms),
         Err(refusal) => return refusal.verdict(before.len()),
     }
     for each in before.iter().rev() {
-        if let Ok(bucket) = each.charge(now_ms, |old| Ok(Bucket::charged(old, each.zone, now_ms))) {
+        if let Ok(bucket) = each.charge::<CHARGED>(now_ms, |old| Ok(Bucket::charged(old, each.zone, now_ms)))
+        {
             verdict = each.joined(verdict, bucket, now_ms);
         }
     }
@@ -142,6 +153,16 @@ pub fn decide(uses: &[Use<'_>], now_ms: u64) -> Verdict {
 }
 
 impl Use<'_> {
+    /// Thousandths of a request by which the client is ahead of the rate now, and whole requests that would be let
+    /// through at once. Changes nothing.
+    #[must_use]
+    pub fn standing(&self, now_ms: u64) -> (u64, u32) {
+        let old = self.zone.table.get(self.client).map(Bucket::unpack);
+        let next = Bucket::charged(old, self.zone, now_ms).excess;
+        let more = self.burst().checked_sub(next).map_or(0, |left| left / REQUEST + 1);
+        (next.saturating_sub(REQUEST), u32::try_from(more).unwrap_or(u32::MAX))
+    }
+
     /// The bucket after this request, if it may pass.
     fn judge(&self, old: Option<Bucket>, now_ms: u64) -> Result<Bucket, Refusal> {
         let new = Bucket::charged(old, self.zone, now_ms);
@@ -152,12 +173,15 @@ impl Use<'_> {
         Err(Refusal { excess: new.excess, retry_after_ms: old.until(wait, now_ms) })
     }
 
-    /// Stores what `judge` answers, or nothing if it refuses.
-    fn charge(
+    /// Stores what `judge` answers, or nothing if it refuses or the request is not to be `CHARGED`.
+    fn charge<const CHARGED: bool>(
         &self,
         now_ms: u64,
         judge: impl Fn(Option<Bucket>) -> Result<Bucket, Refusal>,
     ) -> Result<Bucket, Refusal> {
+        if !CHARGED {
+            return judge(self.zone.table.get(self.client).map(Bucket::unpack));
+        }
         let step = |state: Option<u64>| match judge(state.map(Bucket::unpack)) {
             Ok(bucket) => (Write::Put(bucket.pack()), Ok(bucket)),
             Err(refusal) => (Write::Keep, Err(refusal)),

@@ -32,7 +32,7 @@ impl Concurrency {
     #[must_use]
     pub fn acquire(self: &Arc<Self>, client: u64, limit: NonZeroU32) -> Option<Permit> {
         let step = |count: Option<u64>| match count.unwrap_or(0) {
-            count if count < u64::from(limit.get()) => (Write::Put(count + 1), true),
+            count if fits(count, limit) => (Write::Put(count + 1), true),
             _ => (Write::Keep, false),
         };
         let counted = self.table.update(client, |_| Rank::Held, step).unwrap_or(false);
@@ -59,6 +59,12 @@ impl Concurrency {
         };
         let _ = self.table.update(client, |_| Rank::Held, step);
     }
+}
+
+/// Whether one more may be let in where `count` are going on.
+#[must_use]
+pub fn fits(count: u64, limit: NonZeroU32) -> bool {
+    count < u64::from(limit.get())
 }
 
 /// One exchange that is going on; dropped, it is over.

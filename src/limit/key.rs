@@ -142,10 +142,13 @@ impl Keyring {
         let fits = !shown.is_empty() && shown.len() <= SHOWN_BYTES_MAX;
         let slot = usize::try_from(found).unwrap_or(usize::MAX);
         let caller = self.callers.get(slot).filter(|_| fits).ok_or(Refused::Unknown)?;
-        if caller.expires.is_some_and(|expires| now >= expires) {
-            return Err(Refused::Expired);
-        }
-        Ok(caller)
+        alive(caller, now)
+    }
+
+    /// The caller of that name, as if its secret had been shown; `None`: there is none.
+    #[must_use]
+    pub fn named(&self, name: &str, now: SystemTime) -> Option<Result<&Arc<Caller>, Refused>> {
+        self.callers.iter().find(|caller| caller.name == name).map(|caller| alive(caller, now))
     }
 
     /// As keys are known. The rest of a secret that is too long costs nothing.
@@ -170,6 +173,11 @@ impl Keyring {
 #[must_use]
 pub fn opens(shown: &[u8], secret: &str) -> bool {
     Sha256::digest(shown).ct_eq(&Sha256::digest(secret)).into()
+}
+
+/// `caller`, unless its key has expired.
+fn alive(caller: &Arc<Caller>, now: SystemTime) -> Result<&Arc<Caller>, Refused> {
+    if caller.expires.is_some_and(|expires| now >= expires) { Err(Refused::Expired) } else { Ok(caller) }
 }
 
 fn keyed(mac: &Hmac<Sha256>, hash: &[u8]) -> Hash {

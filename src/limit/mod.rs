@@ -6,6 +6,7 @@
 //! and as many for the counts.
 
 pub mod bucket;
+pub mod client;
 pub mod concurrency;
 pub mod key;
 pub mod quota;
@@ -70,6 +71,21 @@ pub enum Rate {
         /// Milliseconds after which it would be let through.
         retry_after_ms: u64,
     },
+}
+
+/// How a request stands to one zone.
+#[derive(Debug, Clone, Copy)]
+pub struct ZoneView {
+    /// Which zone.
+    pub zone: usize,
+    /// Requests beyond the rate that are let through.
+    pub burst: u32,
+    /// Thousandths of a request by which the client is ahead of the rate now.
+    pub excess: u64,
+    /// Requests that would be let through at once now.
+    pub remaining: u32,
+    /// What the zone alone would say to one request more.
+    pub verdict: Verdict,
 }
 
 /// All zones, and where they apply.
@@ -159,15 +175,22 @@ impl Limiter {
     /// Asks the zones of the location of `path`, at `now_ms` of a clock that all shards share.
     #[must_use]
     pub fn rate(&self, path: &str, asker: &Asker<'_>, now_ms: u64) -> Rate {
+        self.rate_by(path, asker, |uses| bucket::decide(uses, now_ms))
+    }
+
+    /// What [`Self::rate`] would answer now; nothing is charged.
+    #[must_use]
+    pub fn peek_rate(&self, path: &str, asker: &Asker<'_>, now_ms: u64) -> Rate {
+        self.rate_by(path, asker, |uses| bucket::peek(uses, now_ms))
+    }
+
+    fn rate_by(&self, path: &str, asker: &Asker<'_>, decide: impl Fn(&[Use<'_>]) -> Verdict) -> Rate {
         let Some(location) = self.location(path) else { return Rate::Free };
         let limit_of = |share: &Share| share.burst.saturating_add(1);
         let verdict = match &location.shares[..] {
             [] => return Rate::Free,
-            [only] => bucket::decide(&[self.use_of(only, asker)], now_ms),
-            all => {
-                let uses: Vec<_> = all.iter().map(|share| self.use_of(share, asker)).collect();
-                bucket::decide(&uses, now_ms)
-            }
+            [only] => decide(&[self.use_of(only, asker)]),
+            all => decide(&all.iter().map(|share| self.use_of(share, asker)).collect::<Vec<_>>()),
         };
         match verdict {
             Verdict::Pass { delay_ms, remaining, reset_ms } => {
@@ -181,6 +204,19 @@ impl Limiter {
         }
     }
 
+    /// How a request stands to each zone of the location of `path`; nothing is charged.
+    #[must_use]
+    pub fn zones(&self, path: &str, asker: &Asker<'_>, now_ms: u64) -> Vec<ZoneView> {
+        let shares = self.location(path).map_or(&[][..], |location| &location.shares);
+        let view = |share: &Share| {
+            let one = self.use_of(share, asker);
+            let (excess, remaining) = one.standing(now_ms);
+            let verdict = bucket::peek(&[one], now_ms);
+            ZoneView { zone: share.zone, burst: share.burst, excess, remaining, verdict }
+        };
+        shares.iter().map(view).collect()
+    }
+
     fn use_of(&self, share: &Share, asker: &Asker<'_>) -> Use<'_> {
         let (zone, key) = &self.zones[share.zone];
         Use { zone, client: self.client(key, asker), burst: share.burst, delay: share.delay }
@@ -191,11 +227,22 @@ impl Limiter {
     /// # Errors
     /// The limit.
     pub fn enter(&self, path: &str, address: IpAddr) -> Result<Option<Permit>, u32> {
+        let Some((counts, limit)) = self.counted(path) else { return Ok(None) };
+        counts.acquire(self.address(address), limit).map(Some).ok_or(limit.get())
+    }
+
+    /// Exchanges of the client's address that run, their limit at `path`, and whether [`Self::enter`] would let one more
+    /// in. `None`: they are not counted.
+    #[must_use]
+    pub fn peek_enter(&self, path: &str, address: IpAddr) -> Option<(u64, u32, bool)> {
+        let (counts, limit) = self.counted(path)?;
+        let running = counts.count(self.address(address));
+        Some((running, limit.get(), concurrency::fits(running, limit)))
+    }
+
+    fn counted(&self, path: &str) -> Option<(&Arc<Concurrency>, NonZeroU32)> {
         let concurrent = self.location(path).map_or(self.concurrent, |location| location.concurrent);
-        let (Some(counts), Some(limit)) = (&self.concurrency, NonZeroU32::new(concurrent)) else {
-            return Ok(None);
-        };
-        counts.acquire(self.address(address), limit).map(Some).ok_or(concurrent)
+        self.concurrency.as_ref().zip(NonZeroU32::new(concurrent))
     }
 
     fn client(&self, key: &ZoneKey, asker: &Asker<'_>) -> u64 {
@@ -273,6 +320,21 @@ mod tests {
         drop((held, second));
         let again: Vec<_> = (0..2).map(|_| limiter.enter("/v1/models", address).unwrap()).collect();
         assert!(again.iter().all(Option::is_some), "both places are free again");
+    }
+
+    #[test]
+    fn a_look_at_the_counts_says_what_entering_then_comes_to() {
+        let limiter = limiter(ZoneKey::ClientIp, vec![route("/v1/", 0, Some(3))]);
+        let address = "10.0.0.1".parse().unwrap();
+        let mut held = Vec::new();
+        for path in ["/a", "/v1/b", "/v1/b", "/a", "/v1/c", "/v1/c"] {
+            let (running, limit, fits) = limiter.peek_enter(path, address).unwrap();
+            assert_eq!((running as usize, limit), (held.len(), if path == "/a" { 2 } else { 3 }));
+            let entered = limiter.enter(path, address);
+            assert_eq!(entered.is_ok(), fits, "{path}");
+            held.extend(entered);
+        }
+        assert_eq!(held.len(), 3);
     }
 
     #[test]

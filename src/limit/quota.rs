@@ -116,6 +116,19 @@ pub struct Remaining {
     pub reset_tokens_ms: u64,
 }
 
+/// What an admission would come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Peek {
+    /// Which limit it would be over; `None`: it would be let in.
+    pub refusal: Option<Refusal>,
+    /// Tokens that it would reserve; 0: tokens are not limited.
+    pub estimate: u64,
+    /// Exchanges that run.
+    pub running: u64,
+    /// How many may; 0: any number.
+    pub concurrent: u64,
+}
+
 /// A request that was let in. Drop ends it, and gives back what is reserved and not settled.
 #[derive(Debug)]
 #[must_use = "dropped, it gives its place to another"]
@@ -211,6 +224,30 @@ impl Quota {
         Ok(Admission(Some(held)))
     }
 
+    /// What [`Self::admit`] would do now; nothing is taken.
+    #[must_use]
+    pub fn peek(&self, input_bytes: u64, max_tokens: Option<u64>, now: SystemTime) -> Peek {
+        let Some(live) = &self.live else { return Peek::default() };
+        let now_ms = unix_ms(now);
+        let estimate = if self.tokens > 0 { live.usual.estimate(input_bytes, max_tokens) } else { 0 };
+        let running = live.running.load(Ordering::Relaxed);
+        let full = |kind, minutes: &Minutes, amount, limit| {
+            let (window, count) = minutes.at(now_ms);
+            let is_full = limit > 0 && after(count, amount, limit).is_none();
+            is_full.then(|| Refusal { kind, limit, retry_after_ms: ends_in_ms(window, now_ms) })
+        };
+        let crowded = self.concurrent > 0 && one_more(running, self.concurrent).is_none();
+        let concurrent = crowded.then_some(Refusal {
+            kind: RefusalKind::Concurrent,
+            limit: self.concurrent,
+            retry_after_ms: CONCURRENT_RETRY_MS,
+        });
+        let refusal = concurrent
+            .or_else(|| full(RefusalKind::Requests, &live.requests, 1, self.requests))
+            .or_else(|| full(RefusalKind::Tokens, &live.tokens, estimate, self.tokens));
+        Peek { refusal, estimate, running, concurrent: self.concurrent }
+    }
+
     /// What is left now.
     #[must_use]
     pub fn remaining(&self, now: SystemTime) -> Remaining {
@@ -273,9 +310,21 @@ impl Drop for Held {
 impl Live {
     /// Takes a place among `limit`.
     fn enter(&self, limit: u64) -> bool {
-        let next = |running: u64| (running < limit).then_some(running + 1);
+        let next = |running: u64| one_more(running, limit);
         self.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
+}
+
+/// Those at once with one more, if it may be.
+fn one_more(running: u64, limit: u64) -> Option<u64> {
+    (running < limit).then_some(running + 1)
+}
+
+/// What is used of `limit` with `amount` more, if that may be taken. What is larger than the whole limit passes alone, or
+/// it never could.
+fn after(count: u64, amount: u64, limit: u64) -> Option<u64> {
+    let after = count.saturating_add(amount);
+    (after <= limit || (count == 0 && amount > limit)).then_some(after)
 }
 
 /// What was used in a window: its number in the upper 24 bits, the count in the lower 40.
@@ -283,17 +332,14 @@ impl Live {
 struct Minutes(AtomicU64);
 
 impl Minutes {
-    /// Takes `amount` of `limit`. What is larger than the whole limit passes alone, or it never could.
+    /// Takes `amount` of `limit`.
     ///
     /// `Ok`: the window charged; `Err`: the window that is full.
     fn take(&self, amount: u64, limit: u64, now_ms: u64) -> Result<u64, u64> {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
             let (window, count) = Self::read(word, now_ms);
-            let after = count.saturating_add(amount);
-            if after > limit && (count > 0 || amount <= limit) {
-                return Err(window);
-            }
+            let Some(after) = after(count, amount, limit) else { return Err(window) };
             match self.swap(word, window, after) {
                 Ok(()) => return Ok(window),
                 Err(found) => word = found,

@@ -165,3 +165,21 @@ fn one_thing_leaves_room_for_another() {
     assert_eq!(held.len(), 88, "nearly all, though each is alone");
     assert!(hall.enter(&flows[100], thing(), 90, 0).is_some());
 }
+
+#[test]
+fn a_look_at_the_line_says_who_may_join_it() {
+    let (hall, flows, things) = (Hall::default(), [Flow::default(), Flow::default()], [thing(), thing()]);
+    let mut held = Vec::new();
+    for turn in 0..200usize {
+        let (flow, thing) = (&flows[turn % 3 % 2], things[turn % 5 % 2]);
+        let room = hall.has_room(flow, thing, 30);
+        let waiting = hall.waiting();
+        let ticket = hall.enter(flow, thing, 30, 0);
+        assert_eq!(ticket.is_some(), room, "turn {turn}, {waiting} wait");
+        held.extend(ticket);
+        if turn % 7 == 0 {
+            held.pop();
+        }
+    }
+    assert!(!held.is_empty() && held.len() <= 30);
+}

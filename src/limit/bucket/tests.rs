@@ -405,3 +405,37 @@ fn a_simulation_agrees_with_the_c_code() {
         "{refused} refused, {delayed} delayed: the mix has every case"
     );
 }
+
+#[test]
+fn a_peek_says_what_the_decision_then_is_and_changes_nothing() {
+    for seed in 1..=200 {
+        let mut random = Random(seed);
+        let zones = [Zone::new(1000, 16), Zone::new(3000, 16), Zone::new(250, 16)];
+        let mut now_ms = 1_000_000;
+        for turn in 0..300 {
+            now_ms += random.below(900);
+            let client = 1 + random.below(3);
+            let uses: Vec<Use<'_>> = zones
+                .iter()
+                .take(1 + random.below(3) as usize)
+                .map(|zone| Use {
+                    zone,
+                    client,
+                    burst: random.below(4) as u32,
+                    delay: Some(random.below(3) as u32).filter(|_| random.below(2) == 0),
+                })
+                .collect();
+            let states = || zones.iter().map(|zone| zone.table.get(client)).collect::<Vec<_>>();
+            let before = states();
+            let said = peek(&uses, now_ms);
+            let more: Vec<u32> = uses.iter().map(|one| one.standing(now_ms).1).collect();
+            assert_eq!(states(), before, "seed {seed}, turn {turn}: a peek charges nothing");
+            assert_eq!(decide(&uses, now_ms), said, "seed {seed}, turn {turn}");
+            let passes = passes(said);
+            assert_eq!(passes, more.iter().all(|&more| more > 0), "seed {seed}, turn {turn}: {more:?}");
+            if let Verdict::Pass { remaining, .. } = said {
+                assert_eq!(Some(remaining + 1), more.into_iter().min(), "this one was one of them");
+            }
+        }
+    }
+}

@@ -548,3 +548,38 @@ fn durations_are_written_as_go_does() {
         assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
     }
 }
+
+#[test]
+fn a_peek_says_what_the_admission_then_is_and_takes_nothing() {
+    for seed in 0..200 {
+        let mut random = Random(seed);
+        let limit = |random: &mut Random, most: u64| random.below(2) * (1 + random.below(most));
+        let (requests, tokens) = (limit(&mut random, 20), limit(&mut random, 4000));
+        let quota = Quota::new(requests as u32, tokens, limit(&mut random, 4) as u32);
+        let (mut held, mut ms) = (Vec::new(), 0);
+        for turn in 0..300 {
+            ms += random.below(3000);
+            let (bytes, max) = (random.below(4000), Some(random.below(500)).filter(|max| max % 2 == 0));
+            let state = || (quota.remaining(at(ms)), quota.running());
+            let before = state();
+            let said = quota.peek(bytes, max, at(ms));
+            assert_eq!(state(), before, "seed {seed}, turn {turn}: a peek takes nothing");
+            match quota.admit(bytes, max, at(ms)) {
+                Ok(admission) => {
+                    assert_eq!(said.refusal, None, "seed {seed}, turn {turn}");
+                    let reserved = admission.0.as_ref().and_then(|held| held.reserved);
+                    assert_eq!(said.estimate, reserved.map_or(0, |reserved| reserved.amount));
+                    held.push(admission);
+                }
+                Err(refusal) => assert_eq!(said.refusal, Some(refusal), "seed {seed}, turn {turn}"),
+            }
+            if random.below(3) == 0 && !held.is_empty() {
+                let at = random.below(held.len() as u64) as usize;
+                let mut admission = held.swap_remove(at);
+                if random.below(2) == 0 {
+                    admission.settle(random.below(900), random.below(900));
+                }
+            }
+        }
+    }
+}
