@@ -80,6 +80,16 @@ pub fn find(method: Method, path: &str) -> Result<Route<'_>, NoRoute> {
     if fits { Ok(route) } else { Err(NoRoute::Method(allow)) }
 }
 
+/// Whether a caller's key is asked for. Some things people and probes may see without one, and a path that does not exist
+/// may be known not to.
+#[must_use]
+pub fn needs_key(route: &Result<Route<'_>, NoRoute>) -> bool {
+    match route {
+        Ok(route) => !matches!(route, Route::Health | Route::Liveness | Route::Readiness | Route::Root),
+        Err(_) => false,
+    }
+}
+
 fn native(rest: &str) -> Result<Route<'_>, NoRoute> {
     Ok(match rest {
         "chat" => Route::Model(Task::NativeChat),

@@ -19,7 +19,7 @@ const fn room(name: &'static str, may: &'static [&'static str], why: &'static st
 }
 
 /// Who may import whom, the ground first.
-const ROOMS: [Room; 29] = [
+const ROOMS: [Room; 32] = [
     room("wire", &[], "sans-io parsers: bytes in, values out, fuzzed alone"),
     room("telemetry::metric", &[], "counters, and nothing that is counted"),
     room("telemetry::histogram", &[], "arithmetic"),
@@ -52,6 +52,16 @@ const ROOMS: [Room; 29] = [
         &["config", "queue", "usage"],
         "decides on rates, counts and keys; the time is an argument",
     ),
+    room(
+        "refusal",
+        &["api", "catalog", "config", "guard", "limit", "route", "usage"],
+        "the sentences of refusals, each made of its decision",
+    ),
+    room(
+        "reading",
+        &["api", "config", "guard", "refusal", "wire"],
+        "the texts of a body through the guard; turns and memory are arguments",
+    ),
     room("net", &["config", "wire"], "sockets, clock and runtime, with settings; decides nothing"),
     room(
         "world",
@@ -71,6 +81,14 @@ const ROOMS: [Room; 29] = [
         "what the shards share; of the net only the door between them, and settings of listeners and TLS",
     ),
     room(
+        "explain",
+        &[
+            "api", "breaker", "catalog", "config", "guard", "limit", "reading", "refusal", "registry",
+            "retry", "route", "wire", "world",
+        ],
+        "asks every decision without effect; the time is an argument",
+    ),
+    room(
         "telemetry",
         &["breaker", "config", "net::clock", "usage", "world"],
         "the pages of metrics are written from the world, now",
@@ -83,11 +101,14 @@ const ROOMS: [Room; 29] = [
             "budget",
             "catalog",
             "config",
+            "explain",
             "guard",
             "health",
             "limit",
             "net",
             "queue",
+            "reading",
+            "refusal",
             "registry",
             "retry",
             "route",
@@ -105,9 +126,12 @@ const ROOMS: [Room; 29] = [
             "breaker",
             "catalog",
             "config",
+            "explain",
             "health",
+            "limit::client",
             "limit::key",
             "net",
+            "reading",
             "registry",
             "route",
             "shard::head",

@@ -158,8 +158,7 @@ fn bodies_are_masked_however_they_come() {
 
 #[test]
 fn bodies_are_cut_and_may_be_shown_as_they_are() {
-    let fleet =
-        fleet(quick(1), "format = \"json\"\nbodies = true\nmask = false\nbody_bytes_max = 100", "");
+    let fleet = fleet(quick(1), "format = \"json\"\nbodies = true\nmask = false\nbody_bytes_max = 100", "");
     ask(&fleet.gateway, CHAT, "", &said(&format!("ann@example.org {}", "x".repeat(500)), false));
     let line = &lines(&fleet.gateway, 1)[0];
     let body = line["request_body"].as_str().unwrap();

@@ -5,6 +5,7 @@
 //! take differently (duplicates, after unescaping) are refused. Everything else passes byte for byte.
 
 use std::fmt;
+use std::time::Duration;
 
 use simd_json::{Buffers, Node, StaticNode, Tape};
 
@@ -144,6 +145,16 @@ impl View {
     #[must_use]
     pub fn injects_usage(&self) -> bool {
         self.stream && !self.wants_usage && self.task.asks_for_usage()
+    }
+
+    /// Time for the exchange: the model's `total`, or the request's own `timeout`, from its body or from LiteLLM's
+    /// `header`, if that is less.
+    #[must_use]
+    pub fn total(&self, header: Option<&[u8]>, total: Duration) -> Duration {
+        let header_s = header.and_then(|text| std::str::from_utf8(text).ok()?.parse::<f64>().ok());
+        let own_s = self.timeout_s.or(header_s).filter(|seconds| *seconds > 0.0);
+        let own = own_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        own.map_or(total, |own| own.min(total))
     }
 
     /// Appends the body for an endpoint of `kind`, asked for `upstream_model`.

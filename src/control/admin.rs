@@ -2,7 +2,7 @@
 //!
 //! It speaks the same strict HTTP as the data listener. With `server.admin_token` everything but `/health` asks for it;
 //! without one only this machine may change anything. No key of a caller opens anything here. Bound: [`CONNECTIONS_MAX`] connections, each with a
-//! deadline, bodies of at most [`BODY_MAX`] bytes.
+//! deadline, bodies of at most [`BODY_MAX`] bytes; those of `/explain` as [`explain`] says.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -12,10 +12,11 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::{Control, status};
+use super::{Control, explain, status};
 use crate::config::Level;
 use crate::limit::key;
 use crate::net::client::{self, Line};
+use crate::net::gate::Pass;
 use crate::net::listener::Listener;
 use crate::net::{clock, task};
 use crate::shard::reply::{length, number, reason};
@@ -67,12 +68,17 @@ async fn connection(control: &Control, mut client: Line) {
     let peer = client.peer();
     loop {
         client.timer().set(control.clock.now_us() + PATIENCE_US);
-        let Some((buffer, parsed)) = read(&mut client).await else { return };
+        let Some(Read { buffer, parsed, _pass }) = read(control, &mut client).await else { return };
         let (reply, keep_alive, head_only) = match parsed {
             Ok(request) => {
                 let path = request.path.text(&buffer).to_owned();
                 let reply = match refusal(control, &buffer, &request, &path, peer) {
                     Some(refusal) => refusal,
+                    None if path == "/explain" && request.method == Method::Post => {
+                        let body = buffer.get(request.head_bytes..).unwrap_or_default();
+                        let (status, value) = Box::pin(explain::answer(control, peer.ip(), body)).await;
+                        Reply::json(status, &value)
+                    }
                     None => answer(control, &client, request.method, &path, peer).await,
                 };
                 (reply, request.keep_alive && request.http11, request.method == Method::Head)
@@ -105,8 +111,23 @@ async fn connection(control: &Control, mut client: Line) {
     }
 }
 
-/// Reads one request and drops its body. `None`: nothing more will come.
-async fn read(client: &mut Line) -> Option<(Vec<u8>, Result<Request, Reply>)> {
+/// A request, or what is said to it.
+struct Read {
+    /// Head and body.
+    buffer: Vec<u8>,
+    parsed: Result<Request, Reply>,
+    /// Held by one with a large body.
+    _pass: Option<Pass>,
+}
+
+impl Read {
+    fn refused(buffer: Vec<u8>, status: u16, text: &str) -> Option<Self> {
+        Some(Self { buffer, parsed: Err(Reply::error(status, text)), _pass: None })
+    }
+}
+
+/// Reads one request with its body. `None`: nothing more will come.
+async fn read(control: &Control, client: &mut Line) -> Option<Read> {
     let limits = Limits::default();
     let (mut buffer, mut scan) = (Vec::new(), HeadScan::default());
     loop {
@@ -116,17 +137,30 @@ async fn read(client: &mut Line) -> Option<(Vec<u8>, Result<Request, Reply>)> {
         match scan.find(&buffer, &limits) {
             Ok(Some(_)) => break,
             Ok(None) => {}
-            Err(error) => return Some((buffer, Err(Reply::error(error.status(), error.message())))),
+            Err(error) => return Read::refused(buffer, error.status(), error.message()),
         }
     }
     let request = match Request::parse(&buffer, &limits) {
         Ok(request) => request,
-        Err(error) => return Some((buffer, Err(Reply::error(error.status(), error.message())))),
+        Err(error) => return Read::refused(buffer, error.status(), error.message()),
+    };
+    let path = request.path.text(&buffer);
+    // Only who may ask has a large body read.
+    let explains = path == "/explain" && request.method == Method::Post;
+    let refusal = refusal(control, &buffer, &request, path, client.peer()).filter(|_| explains);
+    let (length_max, pass) = match refusal {
+        Some(refusal) => return Some(Read { buffer, parsed: Err(refusal), _pass: None }),
+        None if explains => {
+            let passing = pin!(control.explaining.enter());
+            let pass = clock::before(client.timer(), passing).await?;
+            (explain::BYTES_MAX, Some(pass))
+        }
+        None => (BODY_MAX, None),
     };
     let body = match request.framing {
         Framing::None => 0,
-        Framing::Length(length) if length <= BODY_MAX => length,
-        _ => return Some((buffer, Err(Reply::error(413, "The body is too large.")))),
+        Framing::Length(length) if length <= length_max => length,
+        _ => return Read::refused(buffer, 413, "The body is too large, or announces no length."),
     };
     let end = request.head_bytes + usize::try_from(body).unwrap_or(0);
     while buffer.len() < end {
@@ -135,7 +169,8 @@ async fn read(client: &mut Line) -> Option<(Vec<u8>, Result<Request, Reply>)> {
         }
     }
     client.unread(buffer.get(end..).unwrap_or_default());
-    Some((buffer, Ok(request)))
+    buffer.truncate(end);
+    Some(Read { buffer, parsed: Ok(request), _pass: pass })
 }
 
 /// Why the request may not be answered, if it may not.
@@ -184,7 +219,7 @@ async fn answer(control: &Control, client: &Line, method: Method, path: &str, pe
             Reply::json(202, &json!({"draining": true}))
         }
         "/reload" if posts => reload(control, client).await,
-        "/metrics" | "/metrics/" | "/status" | "/drain" | "/reload" | "/health" => {
+        "/metrics" | "/metrics/" | "/status" | "/drain" | "/reload" | "/health" | "/explain" => {
             Reply::error(405, "Method Not Allowed")
         }
         _ => switch(control, path, posts, peer),

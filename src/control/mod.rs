@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod dns;
+pub mod explain;
 pub mod probe;
 pub mod status;
 
@@ -18,9 +19,11 @@ use std::time::Duration;
 use crate::config::{Driver, Level};
 use crate::net::buffer::Buffers;
 use crate::net::clock::{self, Clock, Timers};
+use crate::net::gate::Gate;
 use crate::net::listener::{Listener, Rest, Role};
 use crate::net::runtime::Runtime;
 use crate::net::task::{self, TaskCounts};
+use crate::net::turn::Turns;
 use crate::telemetry::log::Sink;
 use crate::world::{Current, World};
 
@@ -41,6 +44,10 @@ pub struct Control {
     pub buffers: Rc<Buffers>,
     /// Its tasks.
     pub tasks: Rc<TaskCounts>,
+    /// Turns through the kernel for long work.
+    pub turns: Turns,
+    /// Bounds the questions that are explained at once.
+    pub explaining: Rc<Gate>,
     watched: probe::Watched,
 }
 
@@ -72,6 +79,8 @@ pub fn run(
         timers: Rc::default(),
         buffers: Rc::default(),
         tasks: Rc::default(),
+        turns: Turns::default(),
+        explaining: Rc::new(Gate::new(explain::AT_ONCE)),
         watched: probe::Watched::default(),
     });
     let process = Arc::clone(&world.process);

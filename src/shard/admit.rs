@@ -11,18 +11,17 @@ use super::Shard;
 use super::exchange::Exit;
 use super::head::Incoming;
 use super::reply::{Manner, number};
-use crate::api::{Failure, FailureKind, View};
+use crate::api::{Failure, View};
+use crate::limit::client;
 use crate::limit::concurrency::Permit;
 use crate::limit::key::{self, Caller, Refused};
 use crate::limit::quota::{self, Admission, RefusalKind};
 use crate::limit::{Asker, Rate};
 use crate::net::{Client, Stop, clock};
-use crate::route::{NoRoute, Route};
+use crate::refusal;
+use crate::route::{self, NoRoute, Route};
 use crate::wire::http1::field;
 use crate::wire::http1::request::Name;
-
-/// What a client that cannot be told to wait is told to wait, in seconds.
-const RETRY_S: u32 = 1;
 
 /// A request that may go on.
 #[derive(Default)]
@@ -71,15 +70,14 @@ pub async fn admit(
         }
     }
     let caller = match caller {
-        Err(_) if needs_no_key(route) => None,
+        Err(_) if !route::needs_key(route) => None,
         Err(refused) => return Err(Some(unknown(shard, refused))),
         Ok(caller) => caller,
     };
     let running = match route {
         Ok(Route::Model(_) | Route::Moderations) => world.limiter.enter(path, address).map_err(|limit| {
             shard.metrics().limiter.concurrent.add(1);
-            let text = format!("Too many requests at once: {limit} of this client are running.");
-            Some(limited(shard, &text, u64::from(RETRY_S) * 1000))
+            Some(refusal::concurrent(world.config.limits.reject_status, limit))
         })?,
         _ => None,
     };
@@ -99,7 +97,7 @@ fn rate(
     if world.limiter.is_off() {
         return Ok(0);
     }
-    let believed = is_trusted(shard, client.peer().ip());
+    let believed = client::is_trusted(&world.config.server.trusted_proxies, client.peer().ip());
     let header = |name: &str| {
         let value = believed.then(|| field::find(&incoming.buffer, incoming.request.head_bytes, name));
         value.flatten().filter(|value| !value.is_empty())
@@ -115,8 +113,7 @@ fn rate(
             lines(limit, 0, retry_after_ms, &mut manner.rates);
             shard.metrics().limiter.zones.of(world.zones.get(zone).copied().unwrap_or(0)).add(1);
             let name = world.config.limits.zones.get(zone).map_or("", |zone| zone.name.as_str());
-            let text = format!("Rate limit reached ({name}). Try again in {retry_after_ms} ms.");
-            Err(Some(limited(shard, &text, retry_after_ms)))
+            Err(Some(refusal::rate(world.config.limits.reject_status, name, retry_after_ms)))
         }
     }
 }
@@ -134,15 +131,12 @@ pub fn spend(
 ) -> Result<Option<Admission>, Exit> {
     let Some(caller) = &admitted.caller else { return Ok(None) };
     if !caller.may_use(&view.model) {
-        let text = format!("The key is not allowed to use the model '{}'.", view.model);
-        return Err(Some(Failure::new(FailureKind::ModelForbidden, text).at("model")));
+        return Err(Some(refusal::model_forbidden(&view.model)));
     }
     let now = SystemTime::now();
     if let Err(over) = caller.spend.check(caller.budget, caller.budget_period, now) {
         shard.metrics().limiter.key_budget.add(1);
-        let text = format!("The budget of the key is spent: {:.4} of {} USD.", over.spent, caller.budget);
-        let failure = Failure::new(FailureKind::BudgetSpent, text);
-        return Err(Some(over.next_ms.map_or(failure.clone(), |next_ms| failure.after_ms(next_ms))));
+        return Err(Some(refusal::budget(&over, caller.budget)));
     }
     reserve(shard, caller, body_bytes, view.output_max, manner).map(Some)
 }
@@ -174,20 +168,15 @@ fn reserve(
         manner.rates.clear(); // the caller's own limit says more than the zone's
     }
     quota::headers(&remaining, &mut manner.rates);
-    admission.map_err(|refusal| {
+    admission.map_err(|refused| {
         let limiter = &shard.metrics().limiter;
-        let (counter, what) = match refusal.kind {
-            RefusalKind::Concurrent => (&limiter.key_concurrent, "requests at once"),
-            RefusalKind::Requests => (&limiter.key_requests, "requests per minute"),
-            RefusalKind::Tokens => (&limiter.key_tokens, "tokens per minute"),
+        let counter = match refused.kind {
+            RefusalKind::Concurrent => &limiter.key_concurrent,
+            RefusalKind::Requests => &limiter.key_requests,
+            RefusalKind::Tokens => &limiter.key_tokens,
         };
         counter.add(1);
-        let text = format!(
-            "Rate limit reached: the key may use {} {what}. Try again in {} ms.",
-            refusal.limit, refusal.retry_after_ms
-        );
-        let kind = FailureKind::RateLimited;
-        Some(Failure::new(kind, text).after_ms(refusal.retry_after_ms))
+        Some(refusal::quota(&refused))
     })
 }
 
@@ -198,26 +187,9 @@ fn caller(shard: &Shard, incoming: &Incoming) -> Result<Arc<Caller>, Refused> {
     shard.world.keyring.find(shown, SystemTime::now()).cloned()
 }
 
-/// What people and probes may see without a key. A path that does not exist may be known not to.
-fn needs_no_key(route: &Result<Route<'_>, NoRoute>) -> bool {
-    match route {
-        Ok(route) => matches!(route, Route::Health | Route::Liveness | Route::Readiness | Route::Root),
-        Err(_) => true,
-    }
-}
-
 fn unknown(shard: &Shard, refused: Refused) -> Failure {
     shard.metrics().limiter.keys_refused.add(1);
-    let text = match refused {
-        Refused::Unknown => "Incorrect API key provided. Send it as 'Authorization: Bearer KEY'.",
-        Refused::Expired => "The API key has expired.",
-    };
-    Failure::new(FailureKind::Unauthorized, text)
-}
-
-fn limited(shard: &Shard, text: &str, retry_after_ms: u64) -> Failure {
-    let status = shard.world.config.limits.reject_status;
-    Failure { status, ..Failure::new(FailureKind::RateLimited, text).after_ms(retry_after_ms) }
+    refusal::key(refused)
 }
 
 fn lines(limit: u32, remaining: u32, reset_ms: u64, out: &mut Vec<u8>) {
@@ -230,31 +202,9 @@ fn lines(limit: u32, remaining: u32, reset_ms: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn is_trusted(shard: &Shard, address: IpAddr) -> bool {
-    shard.world.config.server.trusted_proxies.iter().any(|range| range.contains(address))
-}
-
-/// Who the client is: the peer, or where a trusted proxy says it is, read from the right as far as proxies are
-/// trusted (nginx, `real_ip_recursive`).
+/// Who the client is, as [`client::address`] says.
 #[must_use]
 pub fn client_address(shard: &Shard, incoming: &Incoming, peer: SocketAddr) -> IpAddr {
-    let mut client = peer.ip();
-    if !is_trusted(shard, client) {
-        return client;
-    }
-    let hops = incoming.request.field(&incoming.buffer, Name::ForwardedFor).unwrap_or_default();
-    for hop in hops.rsplit(|&byte| byte == b',') {
-        let address = std::str::from_utf8(hop.trim_ascii()).ok().and_then(hop_address);
-        match address.filter(|_| is_trusted(shard, client)) {
-            Some(address) => client = address,
-            None => break,
-        }
-    }
-    client
-}
-
-/// An address as proxies write it: alone, in brackets, or with a port behind it.
-fn hop_address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')).unwrap_or(text);
-    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+    let hops = incoming.request.field(&incoming.buffer, Name::ForwardedFor);
+    client::address(&shard.world.config.server.trusted_proxies, peer.ip(), hops)
 }

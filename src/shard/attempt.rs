@@ -23,6 +23,7 @@ use crate::api::{Failure, FailureKind, Task, View};
 use crate::catalog::Deployment;
 use crate::catalog::pick::{Look, Pick, Picked};
 use crate::net::clock;
+use crate::refusal;
 use crate::retry::{Next, Plan};
 use crate::world::{Reservation, Who};
 
@@ -137,8 +138,7 @@ impl Attempts<'_> {
         let go = || of(self.deployment.pick(look(true)));
         let waiting = Box::pin(line::wait(patience, self.who, wanted, go));
         waiting.await.map_err(|unserved| {
-            let text = format!("All slots of the endpoints of {} are taken", self.deployment.name);
-            refused(unserved, FailureKind::SlotsTaken, &text)
+            refused(unserved, FailureKind::SlotsTaken, &refusal::all_slots(&self.deployment.name))
         })
     }
 
@@ -158,11 +158,7 @@ impl Attempts<'_> {
             (Some(failure), unreachable) if !unreachable || (is_left && matches!(nobody, Nobody::None)) => {
                 failure
             }
-            (last, _) => {
-                let why = last.map(|failure| format!(": {}", failure.message)).unwrap_or_default();
-                let text = format!("No healthy backends for model {}{why}", self.deployment.name);
-                Failure::new(FailureKind::NothingHealthy, text).after(1)
-            }
+            (last, _) => refusal::nothing_healthy(&self.deployment.name, last.as_ref()),
         }
     }
 
@@ -220,14 +216,9 @@ impl Attempts<'_> {
 /// What a request is told that did not get what it waited for.
 #[must_use]
 pub fn refused(unserved: Unserved, kind: FailureKind, text: &str) -> Exit {
-    let after = |ms: u64| u32::try_from(ms.div_ceil(1000)).unwrap_or(u32::MAX).clamp(1, 60);
     Some(match unserved {
-        Unserved::Full(ms) => {
-            Failure::new(kind, format!("{text}, and no more requests may wait.")).after(after(ms))
-        }
-        Unserved::TooLong(ms) => {
-            Failure::new(kind, format!("{text}; none became free in time.")).after(after(ms))
-        }
+        Unserved::Full(ms) => refusal::line_is_full(kind, text, ms),
+        Unserved::TooLong(ms) => refusal::waited_too_long(kind, text, ms),
         Unserved::Stopped(Stopped::Gone) => return None,
         Unserved::Stopped(_) => deadline_exceeded(),
     })

@@ -13,17 +13,19 @@ use super::fallback::Asked;
 use super::head::{self, Incoming, micros};
 use super::limited::Patience;
 use super::line::{self, Wanted};
+use super::local::Local;
 use super::reply::Manner;
 use super::screen;
 use super::serve::After;
-use super::{Shard, attempt, local, relay};
+use super::{Shard, attempt, explained, local, relay};
 use crate::api::{BodyError, Failure, FailureKind, Task, Texts, View};
 use crate::catalog::Deployment;
 use crate::config::guard::Language;
 use crate::limit::quota::Admission;
 use crate::net::{Client, clock};
 use crate::queue::Place;
-use crate::route::{self, NoRoute, Route};
+use crate::refusal;
+use crate::route::{self, Route};
 use crate::wire::http1::request::Name;
 use crate::wire::http1::{Framing, Method};
 use crate::world::Who;
@@ -63,7 +65,7 @@ async fn steps(
         Ok(Route::Model(task)) => Ok(*task),
         Ok(Route::Moderations) if shard.world.guard.profile(Some(0)).is_none() => Ok(Task::Other),
         Ok(_) => Err(None),
-        Err(no) => Err(Some(no_route(*no))),
+        Err(no) => Err(Some(refusal::no_route(*no))),
     };
     let moderates = task.is_err() && matches!(route, Ok(Route::Moderations));
     head::check_announced(shard, incoming)?;
@@ -74,7 +76,7 @@ async fn steps(
         return Err(admitted.err().flatten());
     }
     if task.is_ok() && incoming.request.framing == Framing::None && incoming.request.method == Method::Post {
-        return Err(Some(Failure::new(FailureKind::LengthRequired, "A Content-Length is required.")));
+        return Err(Some(refusal::length_required()));
     }
     let mut held = shard.process.reservation(shard.world.config.server.buffered_bytes_max.0);
     let body_at = head::read_body(shard, client, incoming, &mut held).await?;
@@ -85,6 +87,11 @@ async fn steps(
     record.request_ends(shard);
     client.watch();
     match task {
+        _ if explained::is_asked(shard, incoming) => {
+            let told = explained::answer(shard, client, incoming, body_at, &mut held, &admitted, manner);
+            let bytes = Box::pin(told).await?;
+            say(client, Local { status: 200, bytes }, manner, record).await
+        }
         Ok(task) => {
             let request = ModelRequest { task, incoming, body_at, held, admitted };
             // In memory of its own: a request whose body is slow does not hold it.
@@ -94,11 +101,21 @@ async fn steps(
         Err(None) => {
             let _spent = if moderates { admit::spend_none(shard, &admitted, manner)? } else { None };
             let answer = Box::pin(local::answer(shard, client, incoming, body_at, &admitted, manner)).await?;
-            record.status = answer.status;
-            Box::pin(client.write(answer.bytes)).await.map_err(|_| None)?;
-            Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
+            say(client, answer, manner, record).await
         }
     }
+}
+
+/// Writes an answer of the gateway's own.
+async fn say(
+    client: &mut Client,
+    answer: Local,
+    manner: &Manner,
+    record: &mut Record,
+) -> Result<After, Exit> {
+    record.status = answer.status;
+    Box::pin(client.write(answer.bytes)).await.map_err(|_| None)?;
+    Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
 }
 
 /// A request for a model's work, whole.
@@ -121,7 +138,7 @@ async fn serve_model(
     let body = incoming.buffer.get(body_at..).unwrap_or_default();
     let Understood { mut view, texts, deployment, mut spent } =
         understand(shard, task, body, &admitted, manner, record)?;
-    let deadline_us = deadline(incoming, view.timeout_s, &deployment);
+    let deadline_us = deadline(incoming, &view, &deployment);
     let comments = view.stream && task.has_events();
     let address = admit::client_address(shard, incoming, client.peer());
     let mut patience = Patience::new(shard, client, manner, deadline_us, comments);
@@ -195,17 +212,19 @@ fn understand(
 ) -> Result<Understood, Exit> {
     let mut texts = Texts::default();
     record.body(body);
-    let view = read_view(shard, body, task, &mut texts).map_err(bad_body)?;
+    let view = read_view(shard, body, task, &mut texts).map_err(|error| Some(refusal::body(&error)))?;
     let messages_max = shard.world.config.server.messages_max;
     if view.messages > messages_max {
-        let text = format!("'messages' has more than {messages_max} entries.");
-        return Err(Some(Failure::new(FailureKind::BadRequest, text).at("messages")));
+        return Err(Some(refusal::too_many_messages(messages_max)));
     }
     let spent = admit::spend(shard, admitted, &view, body.len(), manner)?;
-    let deployment = shard.deployment(&view.model).ok_or_else(|| Some(unknown_model(&view.model)))?;
+    let deployment =
+        shard.deployment(&view.model).ok_or_else(|| Some(refusal::unknown_model(&view.model)))?;
     record.model(&deployment, &view);
-    if !deployment.serves(&shard.world.registry, task) && !has_fallbacks(shard, &deployment) {
-        return Err(Some(not_served(&deployment, task)));
+    if !deployment.serves(&shard.world.registry, task)
+        && !deployment.has_fallbacks(&shard.world.config.fallbacks)
+    {
+        return Err(Some(refusal::not_served(&deployment, task)));
     }
     Ok(Understood { view, texts, deployment, spent })
 }
@@ -221,10 +240,9 @@ async fn enter(patience: &mut Patience<'_>, who: Who<'_>) -> Result<Place, Exit>
     let shard = patience.shard;
     let wanted = Wanted { thing: &shard.process.entering, kind: 0, places: vec![Arc::clone(running)] };
     let waiting = Box::pin(line::wait(patience, who, wanted, || shard.process.running.take()));
-    waiting.await.map_err(|unserved| {
-        let text = "The gateway is at its limit of concurrent requests";
-        attempt::refused(unserved, FailureKind::TooManyRequests, text)
-    })
+    waiting
+        .await
+        .map_err(|unserved| attempt::refused(unserved, FailureKind::TooManyRequests, refusal::AT_ITS_LIMIT))
 }
 
 /// Counts what the exchange has used, and charges the caller's quota with it.
@@ -271,57 +289,10 @@ async fn tell(
     }
 }
 
-/// When the exchange must be over: the model's total, or the request's own `timeout`, from its body or from
-/// LiteLLM's header, if that is less.
-fn deadline(incoming: &Incoming, timeout_s: Option<f64>, deployment: &Deployment) -> u64 {
-    let total = deployment.timeouts.total;
+/// When the exchange must be over: the model's total, or the request's own `timeout` if that is less.
+fn deadline(incoming: &Incoming, view: &View, deployment: &Deployment) -> u64 {
     let header = incoming.request.field(&incoming.buffer, Name::Timeout);
-    let header_s = header.and_then(|text| std::str::from_utf8(text).ok()?.parse::<f64>().ok());
-    let own_s = timeout_s.or(header_s).filter(|seconds| *seconds > 0.0);
-    let own = own_s.and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok());
-    incoming.since_us + micros(own.map_or(total, |own| own.min(total)))
-}
-
-fn bad_body(error: crate::api::BodyError) -> Exit {
-    Some(Failure::new(FailureKind::BadRequest, error.to_string()).at(error.param()))
-}
-
-/// The words before the name are LiteLLM's: clients look for them.
-fn unknown_model(model: &str) -> Failure {
-    let text =
-        format!("Invalid model name passed in model={model}. Call `/v1/models` to view available models.");
-    Failure::new(FailureKind::UnknownModel, text).at("model")
-}
-
-/// Whether another model may be asked in its place.
-fn has_fallbacks(shard: &Shard, deployment: &Deployment) -> bool {
-    let settings = &shard.world.config.fallbacks;
-    settings.models_max > 0 && !(deployment.fallbacks.is_empty() && settings.default.is_empty())
-}
-
-/// No endpoint has the model, or the path for it.
-#[must_use]
-pub fn not_served(deployment: &Arc<Deployment>, task: Task) -> Failure {
-    let path = task.upstream_path().unwrap_or("this path");
-    let text = if deployment.candidates.is_empty() {
-        format!("Invalid model name passed in model={}: no endpoint has it.", deployment.name)
-    } else {
-        format!("The endpoints of {} have no {path}; use /v1/chat/completions.", deployment.name)
-    };
-    Failure::new(FailureKind::ModelNotServed, text).at("model")
-}
-
-fn no_route(no: NoRoute) -> Failure {
-    match no {
-        NoRoute::Unknown => Failure::new(FailureKind::UnknownPath, "Not Found"),
-        NoRoute::Forbidden => {
-            Failure::new(FailureKind::Forbidden, "This path changes an endpoint; ask the endpoint itself.")
-        }
-        NoRoute::Method(allow) => {
-            let failure = Failure::new(FailureKind::MethodNotAllowed, "Method Not Allowed");
-            Failure { allow: Some(allow), ..failure }
-        }
-    }
+    incoming.since_us + micros(view.total(header, deployment.timeouts.total))
 }
 
 /// Counts an exchange while it runs.

@@ -12,7 +12,7 @@ use super::Shard;
 use super::access::Record;
 use super::admit::Admitted;
 use super::attempt::Attempts;
-use super::exchange::{Exit, not_served, read_view};
+use super::exchange::{Exit, read_view};
 use super::head::Incoming;
 use super::limited::Patience;
 use super::relay::Answered;
@@ -21,6 +21,7 @@ use crate::api::{Failure, FailureKind, Task, Texts, View};
 use crate::catalog::Deployment;
 use crate::config::guard::Language;
 use crate::guard::Profile;
+use crate::refusal;
 use crate::retry::{Fallbacks, falls_back};
 use crate::world::{Reservation, Who};
 
@@ -79,7 +80,7 @@ impl<'a> Asked<'a> {
                     done => return done,
                 }
             } else {
-                not_served(&self.deployment, self.task)
+                refusal::not_served(&self.deployment, self.task)
             };
             let too_long = failure.says_context_is_exceeded();
             if !too_long && !falls_back(&failure) {
@@ -89,8 +90,7 @@ impl<'a> Asked<'a> {
                 one if too_long && (!one.context_window_fallbacks.is_empty() || !falls_back(&failure)) => {
                     &one.context_window_fallbacks
                 }
-                one if one.fallbacks.is_empty() && chain.is_none() => &settings.default,
-                one => &one.fallbacks,
+                one => one.fallbacks_of(chain.is_none(), settings),
             };
             let own = own.clone();
             let chain =

@@ -3,6 +3,7 @@
 use crate::api::{Failure, FailureKind};
 use crate::net::Client;
 use crate::net::client::{Line, Stop};
+use crate::refusal;
 use crate::wire::coding::{self, Coding, Decoder};
 use crate::wire::http1::request::{HeadScan, may_continue};
 use crate::wire::http1::{Chunked, Framing, Request, RequestError};
@@ -138,7 +139,7 @@ pub async fn read_body(
         let whole = body.advance(&mut incoming.buffer)?;
         // What a chunk announces counts, so that a body too large is refused before it is here.
         if (body.end - head) as u64 + body.chunked.left() > length_max {
-            return Err(Some(too_large(length_max)));
+            return Err(Some(refusal::too_large(length_max)));
         }
         if whole {
             break;
@@ -181,7 +182,7 @@ async fn decode(
     let head = incoming.request.head_bytes;
     let length_max = shard.world.config.server.body_bytes_max.0;
     let fail = |broken| match broken {
-        coding::Broken::TooLarge => Some(too_large(length_max)),
+        coding::Broken::TooLarge => Some(refusal::too_large(length_max)),
         coding::Broken::Malformed | coding::Broken::Truncated => {
             Some(Failure::new(FailureKind::Coding, "The compressed request body is malformed."))
         }
@@ -234,7 +235,7 @@ pub fn body_is_here(incoming: &Incoming) -> bool {
 pub fn check_announced(shard: &Shard, incoming: &Incoming) -> Result<(), Option<Failure>> {
     let length_max = shard.world.config.server.body_bytes_max.0;
     if incoming.announced.is_some_and(|length| length > length_max) {
-        Err(Some(too_large(length_max)))
+        Err(Some(refusal::too_large(length_max)))
     } else {
         Ok(())
     }
@@ -299,13 +300,6 @@ fn grow(
 
 fn full() -> Failure {
     Failure::new(FailureKind::BufferFull, "The gateway holds too many large bodies now.").after(1)
-}
-
-fn too_large(bytes_max: u64) -> Failure {
-    Failure::new(
-        FailureKind::BodyTooLarge,
-        format!("The body of the message is larger than {bytes_max} bytes."),
-    )
 }
 
 /// Microseconds of a duration.

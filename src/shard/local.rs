@@ -17,6 +17,7 @@ use super::reply::Manner;
 use crate::api::{Failure, FailureKind, models};
 use crate::config::Kind;
 use crate::net::{Client, Stop, fetch};
+use crate::refusal;
 use crate::registry::EndpointState;
 use crate::route::{self, Route};
 use crate::wire::http1::request::Name;
@@ -64,8 +65,7 @@ pub async fn answer(
             let id = route::percent_decoded(id);
             let found = catalog.find(&id, registry).filter(|model| !model.candidates.is_empty() && may(&id));
             if found.is_none() {
-                let text = format!("The model '{id}' does not exist");
-                return Err(Some(Failure::new(FailureKind::UnknownModel, text).at("model")));
+                return Err(Some(refusal::no_such_model(&id)));
             }
             json(200, &models::entry(&id, created(shard)))
         }

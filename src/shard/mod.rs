@@ -11,6 +11,7 @@ pub mod attempt;
 pub mod cors;
 pub mod entry;
 pub mod exchange;
+pub mod explained;
 pub mod fallback;
 pub mod head;
 pub mod judge;
@@ -76,6 +77,8 @@ pub struct Core {
     pub turns: Turns,
     /// Bounds the compressed bodies that are decoded at once.
     pub decoders: Rc<Gate>,
+    /// Bounds the requests that are explained at once.
+    pub explaining: Rc<Gate>,
     /// What it accepts from.
     pub listening: listen::Listening,
     /// Requests that wait for a place.
@@ -140,6 +143,7 @@ impl Core {
             tasks: Rc::default(),
             turns: Turns::default(),
             decoders: Rc::new(Gate::new(DECODERS_MAX)),
+            explaining: Rc::new(Gate::new(explained::EXPLAINED_MAX)),
             listening: listen::Listening::default(),
             line: line::Waiting::default(),
             idle_until_us: Cell::new(u64::MAX),

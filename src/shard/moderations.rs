@@ -11,6 +11,7 @@ use super::screen::Pace;
 use crate::api::{Failure, FailureKind};
 use crate::config::guard::ScannerName;
 use crate::guard::chain::{Chain, Inspection};
+use crate::reading::STEP;
 
 /// Texts of one request at most.
 const TEXTS_MAX: usize = 256;
@@ -55,7 +56,7 @@ pub async fn answer(shard: &Shard, body: &[u8]) -> Result<Vec<u8>, Exit> {
     let mut results = Vec::new();
     for text in texts {
         let mut inspection = profile.input.inspect();
-        while !profile.input.step(&mut inspection, text, super::screen::STEP) {
+        while !profile.input.step(&mut inspection, text, STEP) {
             pace.step(shard).await;
         }
         results.push(result(&profile.input, &inspection));

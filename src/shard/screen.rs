@@ -9,20 +9,20 @@ use super::Shard;
 use super::access::Record;
 use super::relay::{Answered, Content};
 use crate::api::speech::{self, Channel, Part};
-use crate::api::{Failure, FailureKind, Task, Texts, View};
-use crate::config::guard::{Action, Language, Messages, Role, ScannerName};
-use crate::guard::chain::Chain;
+use crate::api::{Failure, Task, Texts, View};
+use crate::config::guard::Language;
+use crate::guard::chain::{Chain, Inspection};
 use crate::guard::verdict::{Found, Tally};
 use crate::guard::window::{self, Blocked, Window};
-use crate::guard::{self, Profile, message};
+use crate::guard::{Profile, recent};
 use crate::net::clock;
-use crate::wire::text::{self, Unescape};
-use crate::wire::{Span, json, ndjson, sse};
+use crate::reading::{self, Ground, STEP, Turns};
+use crate::refusal;
+use crate::wire::text;
+use crate::wire::{Span, ndjson, sse};
 
 /// Nanoseconds that scanning may hold the shard before others have their turn.
 const SLICE_NS: u64 = 100_000;
-/// Bytes that are scanned between two looks at the clock.
-pub const STEP: usize = 2048;
 
 /// Takes turns in long work.
 pub struct Pace {
@@ -45,6 +45,42 @@ impl Pace {
     }
 }
 
+/// A shard that reads: verdicts are remembered, and it is never held for long.
+struct Here<'a> {
+    shard: &'a Shard,
+    pace: Pace,
+}
+
+impl Turns for Here<'_> {
+    fn now_ns(&self) -> u64 {
+        clock::now_ns()
+    }
+
+    async fn step(&mut self) {
+        self.pace.step(self.shard).await;
+    }
+}
+
+impl Ground for Here<'_> {
+    type Key = recent::Key;
+
+    fn key(&self, profile: &Profile, text: &str) -> Option<recent::Key> {
+        self.shard.recent.borrow().key(&profile.name, text)
+    }
+
+    fn known(&self, key: &recent::Key) -> Option<Arc<Found>> {
+        let known = self.shard.recent.borrow().get(*key)?;
+        self.shard.metrics().guard.remembered.add(1);
+        Some(known)
+    }
+
+    fn learn(&self, key: recent::Key, found: &Arc<Found>) {
+        self.shard.recent.borrow_mut().put(key, Arc::clone(found));
+    }
+
+    fn note(&mut self, _: &Chain, _: &Inspection) {}
+}
+
 /// Reads the texts of a request; redactions are noted in `view`. Returns the language to answer the client in.
 ///
 /// # Errors
@@ -57,154 +93,11 @@ pub async fn request(
     view: &mut View,
     record: &mut Record,
 ) -> Result<Language, Failure> {
-    let last = texts.items.iter().rfind(|item| item.role == Role::User).or(texts.items.last());
-    let language = profile.language(last.map_or("", |item| texts.text(item)));
+    let mut here = Here { shard, pace: Pace::start() };
     let mut tally = Tally::default();
-    let result = read_request(shard, profile, texts, body, view, &mut tally).await;
+    let result = reading::request(&mut here, profile, texts, body, view, &mut tally).await;
     record.guarded(shard, &profile.input, false, &tally);
-    result.map(|()| language).map_err(|blocked| failure(&blocked, language, false))
-}
-
-async fn read_request(
-    shard: &Shard,
-    profile: &Profile,
-    texts: &Texts,
-    body: &[u8],
-    view: &mut View,
-    tally: &mut Tally,
-) -> Result<(), Blocked> {
-    let chain = &profile.input;
-    let last = texts.items.iter().filter(|item| profile.reads(item.role)).map(|item| item.message).max();
-    let items: Vec<_> = texts
-        .items
-        .iter()
-        .filter(|item| profile.reads(item.role))
-        .filter(|item| profile.messages == Messages::All || Some(item.message) == last)
-        .collect();
-    let mut pace = Pace::start();
-    let read = items.iter().map(|item| texts.text(item));
-    count_tokens(shard, chain, read, tally, &mut pace).await?;
-    for item in items {
-        let text = texts.text(item);
-        let found = read_text(shard, profile, text, tally, &mut pace).await?;
-        let mut blocking = Vec::new();
-        let mut redactions = Vec::new();
-        for finding in &found.findings {
-            let action = chain.action(finding.scanner, &found);
-            tally.find(finding, action);
-            match action {
-                Action::Block => blocking.push(finding.clone()),
-                Action::Redact => {
-                    let secret = text.get(finding.span.clone()).unwrap_or_default();
-                    redactions.push((finding.span.clone(), chain.replacement(finding, secret)));
-                }
-                Action::Monitor => {}
-            }
-        }
-        if !blocking.is_empty() {
-            return Err(Blocked::Found(blocking));
-        }
-        window::merge(&mut redactions);
-        let spans: Vec<_> = redactions.iter().map(|(span, _)| span.clone()).collect();
-        let raw = text::raw_spans(&Unescape::default(), item.raw.of_bytes(body), &spans);
-        for (span, (_, with)) in raw.into_iter().zip(redactions) {
-            let mut inside = Vec::new();
-            json::escape_into(&mut inside, &with);
-            let start = item.raw.start;
-            view.redactions.push((Span { start: start + span.start, end: start + span.end }, inside));
-        }
-    }
-    Ok(())
-}
-
-/// What is found in one text, now or when it was read before.
-async fn read_text(
-    shard: &Shard,
-    profile: &Profile,
-    text: &str,
-    tally: &mut Tally,
-    pace: &mut Pace,
-) -> Result<Arc<Found>, Blocked> {
-    if text.trim().is_empty() {
-        return Ok(Arc::default());
-    }
-    let chain = &profile.input;
-    let key = shard.recent.borrow().key(&profile.name, text);
-    if let Some(known) = key.and_then(|key| shard.recent.borrow().get(key)) {
-        shard.metrics().guard.remembered.add(1);
-        return Ok(known);
-    }
-    let mut inspection = chain.inspect();
-    while !chain.step(&mut inspection, text, STEP) {
-        pace.step(shard).await;
-    }
-    let reading = &inspection.reading;
-    tally.spent(&reading.spent_ns);
-    let mut whole = true;
-    for name in chain.scanners().filter(|name| chain.has_failed(reading, *name)) {
-        whole = false;
-        if tally.fail(name) && chain.failure_blocks(name) {
-            return Err(Blocked::Failed(name));
-        }
-    }
-    let found = Arc::new(inspection.reading.found);
-    if let Some(key) = key.filter(|_| whole) {
-        shard.recent.borrow_mut().put(key, Arc::clone(&found));
-    }
-    Ok(found)
-}
-
-/// Counts the tokens of all texts together, if they can be too many.
-async fn count_tokens<'a>(
-    shard: &Shard,
-    chain: &Chain,
-    texts: impl Iterator<Item = &'a str> + Clone,
-    tally: &mut Tally,
-    pace: &mut Pace,
-) -> Result<(), Blocked> {
-    let Some(tokens) = chain.tokens() else { return Ok(()) };
-    if !tokens.may_exceed(texts.clone().map(str::len).sum()) {
-        return Ok(());
-    }
-    let (mut state, mut found) = (tokens.start(), Found::default());
-    let since_ns = clock::now_ns();
-    for text in texts {
-        loop {
-            match chain.count(&mut state, text, STEP, &mut found) {
-                Some(true) => break,
-                Some(false) => pace.step(shard).await,
-                None if tally.fail(ScannerName::TokenLimit)
-                    && chain.failure_blocks(ScannerName::TokenLimit) =>
-                {
-                    return Err(Blocked::Failed(ScannerName::TokenLimit));
-                }
-                None => break,
-            }
-        }
-    }
-    let mut spent = [0; guard::chain::SCANNERS];
-    spent[ScannerName::TokenLimit as usize] = clock::now_ns().saturating_sub(since_ns);
-    tally.spent(&spent);
-    let action = chain.policy(ScannerName::TokenLimit).map_or(Action::Monitor, |policy| policy.action);
-    found.findings.iter().for_each(|finding| tally.find(finding, action));
-    if found.findings.is_empty() || action == Action::Monitor {
-        Ok(())
-    } else {
-        Err(Blocked::Found(found.findings))
-    }
-}
-
-/// What the client is told.
-fn failure(blocked: &Blocked, language: Language, output: bool) -> Failure {
-    let reasons = match blocked {
-        Blocked::Found(findings) => guard::reasons(findings),
-        Blocked::Failed(name) => vec![(name.name(), "failed")],
-        Blocked::Overflow => vec![(guard::WINDOW, "too much text is held back")],
-    };
-    let names: Vec<&str> = reasons.iter().map(|(name, _)| *name).collect();
-    let kind = if output { FailureKind::ResponseBlocked } else { FailureKind::PromptBlocked };
-    let text = message::blocked(language, output, &reasons);
-    Failure { scanners: Some(names.join(",")), ..Failure::new(kind, text) }
+    result
 }
 
 /// An answer under the eyes of the guard.
@@ -239,7 +132,7 @@ impl Screen {
         let body = buffer.get(*start..).unwrap_or_default();
         let mut out = Vec::new();
         let result = self.read_whole(shard, body, &mut out).await;
-        result.map_err(|blocked| failure(&blocked, self.language, true))?;
+        result.map_err(|blocked| refusal::blocked(&blocked, self.language, true))?;
         if !self.window.is_unchanged() {
             *answer = answer.again(&out, self.task).unwrap_or_default();
             shard.buffers.give(std::mem::replace(buffer, out));
@@ -261,7 +154,7 @@ impl Screen {
     /// The answer is blocked: nothing more may leave.
     pub async fn pass(&mut self, shard: &Shard, events: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         let result = self.read_events(shard, events, out).await;
-        result.map_err(|blocked| failure(&blocked, self.language, true))
+        result.map_err(|blocked| refusal::blocked(&blocked, self.language, true))
     }
 
     /// The stream is over: appends what still waits.
@@ -269,7 +162,7 @@ impl Screen {
     /// # Errors
     /// The answer is blocked.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
-        self.window.finish(out).map_err(|blocked| failure(&blocked, self.language, true))
+        self.window.finish(out).map_err(|blocked| refusal::blocked(&blocked, self.language, true))
     }
 
     /// Notes what the scanners came to.
