@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::api::body::Scratch;
-use crate::api::{Failure, Task, Texts, View};
+use crate::api::{Failure, FailureKind, Task, Texts, View};
 use crate::catalog::{Catalog, Deployment};
 use crate::limit::key::{Caller, Refused};
 use crate::reading::Turns;
@@ -222,7 +222,12 @@ async fn model<T: Turns>(ask: &Ask<'_>, catalog: &Catalog, task: Task, turns: &m
     let body = ask.body.unwrap_or_default();
     let view = match read(ask, task, &mut texts) {
         Ok(view) => view,
-        Err((stage, failure)) => {
+        Err(failure) => {
+            let stage = match failure.kind {
+                FailureKind::BodyTooLarge => Stage::Size,
+                FailureKind::LengthRequired => Stage::Length,
+                _ => Stage::Body,
+            };
             return report.refuse(stage, "body", failure, json!({"bytes": body.len()}));
         }
     };
@@ -257,11 +262,11 @@ async fn model<T: Turns>(ask: &Ask<'_>, catalog: &Catalog, task: Task, turns: &m
 }
 
 /// Reads the body as an exchange does.
-fn read(ask: &Ask<'_>, task: Task, texts: &mut Texts) -> Result<View, (Stage, Failure)> {
+fn read(ask: &Ask<'_>, task: Task, texts: &mut Texts) -> Result<View, Failure> {
     let server = &ask.world.config.server;
-    let Some(body) = ask.body else { return Err((Stage::Length, refusal::length_required())) };
+    let Some(body) = ask.body else { return Err(refusal::length_required()) };
     if body.len() as u64 > server.body_bytes_max.0 {
-        return Err((Stage::Size, refusal::too_large(server.body_bytes_max.0)));
+        return Err(refusal::too_large(server.body_bytes_max.0));
     }
     let mut scratch = Scratch::default();
     let view = if ask.world.guard.is_on() {
@@ -269,9 +274,9 @@ fn read(ask: &Ask<'_>, task: Task, texts: &mut Texts) -> Result<View, (Stage, Fa
     } else {
         View::read(&mut scratch, body, task)
     };
-    let view = view.map_err(|error| (Stage::Body, refusal::body(&error)))?;
+    let view = view.map_err(|error| refusal::body(&error))?;
     if view.messages > server.messages_max {
-        return Err((Stage::Body, refusal::too_many_messages(server.messages_max)));
+        return Err(refusal::too_many_messages(server.messages_max));
     }
     Ok(view)
 }
