@@ -278,10 +278,11 @@ async fn drain(core: &Core) {
     let handed_over = core.process.handed_over.load(Ordering::Acquire);
     core.stop_listening(if handed_over { Rest::Left } else { Rest::Accepted });
     let config = &core.current.world().config;
-    // Nobody waits for a process whose place is taken: what runs has all the time it had before.
+    // Nobody waits for a process whose place is taken: what runs, or comes on a connection that is idle now, has all its time.
     let limit = if handed_over {
         let totals = config.models.iter().map(|model| model.timeouts.total).max();
-        config.server.drain_timeout.max(totals.unwrap_or_default())
+        let last = Duration::from_micros(serve::IDLE_HANDED_OVER_US) + totals.unwrap_or_default();
+        config.server.drain_timeout.max(last)
     } else {
         config.server.drain_timeout
     };

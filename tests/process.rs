@@ -4,10 +4,12 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use corelane::sim::Options;
 use support::fleet::{Fleet, chat, connect, model, post, quick, send, until};
 use support::{Gateway, get, metrics};
 
@@ -114,6 +116,26 @@ fn term_finishes_what_runs_and_exits_with_0() {
     assert!(answer.body.ends_with(b"data: [DONE]\n\n"));
     drop(stream);
     assert_eq!(support::fleet::raw(&mut idle), "", "an idle connection is closed");
+    until("it exits", || (!fleet.gateway.alive()).then_some(()));
+    assert_eq!(fleet.gateway.exit_code(), Some(0));
+}
+
+/// A process that drains ends with what runs: what comes on a connection whose answer has just ended would be cut with it.
+#[test]
+fn a_connection_ends_with_the_answer_that_a_drain_has_waited_for() {
+    let options = Options { tokens: 50, token_interval: Duration::from_millis(50), ..quick(1).remove(0) };
+    let mut fleet = Fleet::start(vec![options], "drain_timeout = \"30s\"", "").ready();
+    let mut stream = connect(fleet.gateway.addr);
+    send(&mut stream, "/v1/chat/completions", &chat("llama3.2", true));
+    until("it runs", || metrics(&fleet.gateway).contains("in_flight{endpoint=\"e0\"} 1").then_some(()));
+    let killed = Command::new("kill").args(["-TERM", &fleet.gateway.pid().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let answer =
+        stream.answer(false, Instant::now() + Duration::from_secs(20)).expect("the stream is finished");
+    assert!(answer.body.ends_with(b"data: [DONE]\n\n"));
+    let another = "POST /v1/chat/completions HTTP/1.1\r\nHost: gw\r\nContent-Length: 2\r\n\r\n{}";
+    let _ = stream.stream().write_all(another.as_bytes()); // it may be closed already
+    assert_eq!(support::fleet::raw(&mut stream), "", "nothing more is served here");
     until("it exits", || (!fleet.gateway.alive()).then_some(()));
     assert_eq!(fleet.gateway.exit_code(), Some(0));
 }

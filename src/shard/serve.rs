@@ -25,7 +25,7 @@ const LINGER_BYTES: usize = 1 << 20;
 const IDLE_US: u64 = 1_000_000;
 
 /// The same where another process serves already, and nobody waits for this one.
-const IDLE_HANDED_OVER_US: u64 = 10_000_000;
+pub const IDLE_HANDED_OVER_US: u64 = 10_000_000;
 
 /// How an exchange leaves its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,8 +219,8 @@ async fn requests(core: &Rc<Core>, mut client: Client, role: Role) -> End {
         let after = one(&shard, &mut client, role).await;
         let Client::Line(line) = &mut client else { return End::Close };
         match after {
-            After::KeepAlive => {}
-            After::Close => {
+            After::KeepAlive if !core.closes_idle() => {}
+            After::KeepAlive | After::Close => {
                 line.say_goodbye();
                 return End::Close;
             }
