@@ -123,8 +123,7 @@ fn the_page_is_live_and_fit_for_eyes_keys_and_screen_readers() {
         assert_named(&mut browser);
         flip_by_keyboard(&mut browser, gateway);
         looks(&mut browser);
-        browser.value("document.getElementById('explain').requestSubmit()");
-        browser.until("some answer", "document.getElementById('explained').textContent.length > 10");
+        explains(&mut browser);
     });
     assert_eq!(browser.value("document.title"), "Corelane");
     // Where nothing explains yet the browser itself notes the 404.
@@ -162,6 +161,40 @@ fn flip_by_keyboard(browser: &mut Browser, gateway: &Gateway) {
     let outline =
         "getComputedStyle(document.activeElement).outlineStyle !== 'none' && document.activeElement !== kept";
     assert_eq!(browser.value(outline), true, "the focus shows");
+}
+
+/// The form asks as `/explain` wants to be asked, and shows what it is told; first of whatever answers, then of a set text.
+fn explains(browser: &mut Browser) {
+    let submit = "document.getElementById('explain').requestSubmit()";
+    browser.value(submit);
+    browser.until("some answer", "document.getElementById('explained').textContent.length > 10");
+    let answer = json!({
+        "would": "be sent to e1", "endpoint": "e1", "model": "llama3.2",
+        "steps": [
+            {"step": "key", "result": "team-a", "why": "the key is known"},
+            {"step": "pick", "result": {"endpoint": "e1"}, "why": "<b>least</b> busy", "in_flight": [3, 4]},
+        ],
+    });
+    browser.value(&format!(
+        "window.asked = null; window.real = window.fetch; window.fetch = (path, options) => path !== '/explain' ? \
+         real(path, options) : (asked = JSON.parse(options.body), Promise.resolve(new Response({:?})));",
+        answer.to_string()
+    ));
+    browser.value("document.getElementById('ex-key').value = 'team-a'; document.getElementById('ex-prompt').value = 'Why?'");
+    browser.value(submit);
+    browser.until("the steps", "document.querySelectorAll('#explained li').length === 2");
+    let asked = browser.value("asked");
+    let body = json!({"model": "llama3.2", "messages": [{"role": "user", "content": "Why?"}]});
+    assert_eq!(asked, json!({"path": "/v1/chat/completions", "key": "team-a", "body": body}));
+    let told = browser.value("document.getElementById('explained').innerText");
+    let told = told.as_str().unwrap();
+    for part in
+        ["It would be sent to e1.", "key team-a – the key is known", "<b>least</b> busy", "in_flight: 3, 4"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    browser.shoot("explained");
+    browser.value("window.fetch = real");
 }
 
 /// Both schemes, three widths: nothing is faint, and nothing wider than the page but what scrolls in itself.

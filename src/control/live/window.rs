@@ -101,7 +101,7 @@ impl History {
         let end = self.0.back()?;
         let from_ms = end.at_ms.saturating_sub(span_ms);
         let earlier = || self.0.iter().take(self.0.len() - 1);
-        let begin = earlier().find(|sample| sample.at_ms >= from_ms).or_else(|| earlier().last())?;
+        let begin = earlier().find(|sample| sample.at_ms >= from_ms).or_else(|| earlier().next_back())?;
         Some(Window { begin, end })
     }
 }

@@ -360,14 +360,21 @@ function words(value) {
   return Object.entries(value).filter(([, of]) => of !== null).map(([name, of]) => `${name}: ${words(of)}`).join(', ');
 }
 
+// What the gateway answers: `would` and `error` as sentences, then each step with its result, its reason, and whatever else
+// it says.
 function explained(value) {
   const parts = [];
-  if (value.would !== undefined && value.would !== null) parts.push(show.make('p', 'would', `Would: ${words(value.would)}`));
+  if (typeof value.would === 'string') parts.push(show.make('p', 'would', `It would ${value.would}.`));
+  if (typeof value.error === 'string') parts.push(show.make('p', 'sorry', value.error));
+  const place = ['endpoint', 'model'].filter((name) => value[name]).map((name) => `${name} ${words(value[name])}`);
+  if (place.length) parts.push(show.make('p', '', `To ${place.join(', ')}`));
   const list = show.make('ol');
-  for (const step of Array.isArray(value.steps) ? value.steps : []) {
+  for (const one of Array.isArray(value.steps) ? value.steps : []) {
+    const { step, result, why, ...more } = one;
     const item = list.appendChild(show.make('li'));
-    item.append(show.make('strong', '', words(step.step)), ` ${words(step.result)}`);
-    if (step.why) item.append(show.make('span', 'why', ` – ${words(step.why)}`));
+    item.append(show.make('strong', '', words(step)), ` ${words(result)}`);
+    if (why) item.append(show.make('span', 'why', ` – ${words(why)}`));
+    if (Object.keys(more).length) item.append(show.make('span', 'sub why', words(more)));
   }
   if (list.firstChild) parts.push(list);
   if (!parts.length) parts.push(show.make('p', '', words(value) || 'The gateway said nothing.'));
@@ -378,7 +385,7 @@ async function explain(event) {
   event.preventDefault();
   const form = event.currentTarget;
   const [model, key, path, prompt] = ['model', 'key', 'path', 'prompt'].map((name) => form.elements[name].value);
-  const question = { path, key: key || null, model, body: bodyFor(path, model, prompt) };
+  const question = { path, key: key || null, body: bodyFor(path, model, prompt) };
   const button = form.querySelector('button');
   const sorry = (why) => byId('explained').replaceChildren(show.make('p', 'sorry', why));
   button.disabled = true;
