@@ -1,5 +1,5 @@
 //! Promise: who may see and change a running gateway. Without a token: whoever reaches the admin listener may look, and
-//! only this machine may change anything, never a page of a browser. With one: nobody without it, but for `/health`;
+//! only this machine may change anything, and of pages of a browser only the gateway's own. With one: nobody without it, but for `/health`;
 //! keys of callers don't open the admin listener, and the token opens nothing else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // test code
@@ -21,9 +21,14 @@ const READS: [&str; 3] = ["/metrics", "/metrics/", "/status"];
 const CHANGES: [&str; 4] = ["/reload", "/endpoints/e0/disable", "/endpoints/e0/enable", "/drain"];
 
 fn ask(addr: SocketAddr, method: &str, path: &str, fields: &str, body: &str) -> Answer {
+    ask_at(addr, "admin", method, path, fields, body)
+}
+
+/// As [`ask`], of this `Host`.
+fn ask_at(addr: SocketAddr, host: &str, method: &str, path: &str, fields: &str, body: &str) -> Answer {
     let mut reader = connect(addr);
     let length = if method == "POST" { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: admin\r\n{fields}{length}\r\n{body}");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{fields}{length}\r\n{body}");
     reader.stream().write_all(request.as_bytes()).unwrap();
     reader.answer(method == "HEAD", Instant::now() + Duration::from_secs(10)).expect("an answer")
 }
@@ -150,6 +155,58 @@ fn a_token_is_asked_for_everywhere_but_for_health() {
         assert_eq!(status(gateway.addr, "GET", "/metrics", &fields), 401);
     }
     assert!(!gateway.log().contains(TOKEN));
+}
+
+#[test]
+fn only_the_page_of_this_address_may_change_anything() {
+    let fleet = Fleet::start(quick(1), "shards = 1", KEY).ready();
+    let admin = fleet.gateway.admin;
+    let port = admin.port();
+    let post = |host: &str, origin: &str| {
+        let fields = format!("Origin: {origin}\r\n");
+        ask_at(admin, host, "POST", "/endpoints/e0/disable", &fields, "").status
+    };
+    let (own, name) = (format!("127.0.0.1:{port}"), format!("localhost:{port}"));
+    for (host, origin) in [
+        (own.as_str(), "http://127.0.0.1".to_owned()), // a server on another port
+        (&own, format!("http://127.0.0.1:{}", port ^ 1)),
+        (&own, format!("http://{name}")), // another origin, though the same machine
+        (&own, format!("https://{own}")),
+        (&own, "null".to_owned()),
+        (&own, "http://evil.example".to_owned()),
+        (&own, format!("http://{own}.evil.example")),
+        (&own, format!("http://{own}, http://{own}")),
+        ("evil.example", "http://evil.example".to_owned()), // a name that was pointed at this machine
+        ("127.0.0.1.evil.example", "http://127.0.0.1.evil.example".to_owned()),
+        ("10.9.8.7:8001", "http://10.9.8.7:8001".to_owned()),
+    ] {
+        assert_eq!(post(host, &origin), 403, "{host} {origin}");
+        let fields = format!("Origin: {origin}\r\n");
+        for path in ["/drain", "/reload"] {
+            assert_eq!(ask_at(admin, host, "POST", path, &fields, "").status, 403, "{path} {host} {origin}");
+        }
+    }
+    assert!(!disabled(admin, "") && !draining(&fleet.gateway), "nothing was done");
+    for host in [own.as_str(), &name, &format!("[::1]:{port}"), "127.0.0.1"] {
+        assert_eq!(post(host, &format!("http://{host}")), 200, "{host}");
+        assert!(disabled(admin, ""));
+        assert_eq!(status(admin, "POST", "/endpoints/e0/enable", ""), 200);
+    }
+    fleet.assert_quiet();
+}
+
+#[test]
+fn the_own_page_needs_the_token_too() {
+    let server = format!("shards = 1\nadmin_token = \"{TOKEN}\"");
+    let gateway = Gateway::start(&configuration(&["127.0.0.1:9".parse().unwrap()], &server, KEY));
+    let host = gateway.admin.to_string();
+    let own = format!("Origin: http://{host}\r\n");
+    let post =
+        |fields: &str| ask_at(gateway.admin, &host, "POST", "/endpoints/e0/disable", fields, "").status;
+    assert_eq!(post(&own), 401);
+    assert_eq!(post(&(own.clone() + &bearer("wrong"))), 401);
+    assert_eq!(post(&(own + &bearer(TOKEN))), 200);
+    assert_eq!(post(&(bearer(TOKEN) + "Origin: http://evil.example\r\n")), 403);
 }
 
 #[test]

@@ -19,11 +19,12 @@ const fn room(name: &'static str, may: &'static [&'static str], why: &'static st
 }
 
 /// Who may import whom, the ground first.
-const ROOMS: [Room; 32] = [
+const ROOMS: [Room; 33] = [
     room("wire", &[], "sans-io parsers: bytes in, values out, fuzzed alone"),
     room("telemetry::metric", &[], "counters, and nothing that is counted"),
     room("telemetry::histogram", &[], "arithmetic"),
     room("telemetry::keys", &["usage"], "arithmetic"),
+    room("telemetry::failures", &[], "a ring of what failed, and nobody who fails"),
     room("config", &[], "types everybody reads and a parser nobody shares"),
     room("usage", &[], "counts and sums; the time is an argument"),
     room("health", &[], "decides on marks; the time is an argument"),
@@ -149,7 +150,11 @@ const ROOMS: [Room; 32] = [
         &["config", "control", "guard", "net", "shard", "telemetry", "world"],
         "starts and stops everything",
     ),
-    room("cli", &["boot", "config", "guard", "net::clock", "net::signal", "sim"], "one file a command"),
+    room(
+        "cli",
+        &["boot", "config", "guard", "net::clock", "net::signal", "net::terminal", "sim"],
+        "one file a command",
+    ),
     room("main", &[], "calls cli"),
 ];
 

@@ -7,6 +7,7 @@ pub mod guard;
 pub mod serve;
 pub mod sim;
 pub mod talk;
+pub mod top;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ enum Command {
     Reload(talk::Admin),
     /// Show the state of the running gateway.
     Status(talk::Admin),
+    /// Watch the running gateway: rates, latencies, endpoints, models, failures.
+    Top(top::TopArgs),
     /// Run a simulated Ollama server, for tests and load tests.
     Sim(sim::SimArgs),
 }
@@ -74,6 +77,7 @@ pub fn run() -> ExitCode {
         Command::Drain(admin) => talk::run(&admin, "POST", "/drain"),
         Command::Reload(admin) => talk::run(&admin, "POST", "/reload"),
         Command::Status(admin) => talk::run(&admin, "GET", "/status"),
+        Command::Top(args) => top::run(&args),
         Command::Sim(args) => sim::run(args),
     }
 }

@@ -22,40 +22,65 @@ pub struct Admin {
     config: Option<PathBuf>,
 }
 
+/// A running gateway.
+pub struct Gateway {
+    /// Its admin address.
+    pub address: SocketAddr,
+    token: Option<Secret>,
+}
+
+impl Admin {
+    /// The gateway that is meant.
+    ///
+    /// # Errors
+    /// The exit code for a configuration that is none; what is wrong with it has been said.
+    pub fn gateway(&self) -> Result<Gateway, ExitCode> {
+        let server = match self.config.as_deref().map(config::load).transpose() {
+            Ok(config) => config.map(|config| config.server),
+            Err(problems) => {
+                complain(&problems.to_string());
+                return Err(ExitCode::from(BAD_USAGE));
+            }
+        };
+        let known = server.as_ref().map(|server| server.admin_listen);
+        let mut address = self.admin.or(known).unwrap_or(Server::default().admin_listen);
+        if address.ip().is_unspecified() {
+            let here: IpAddr =
+                if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+            address.set_ip(here);
+        }
+        Ok(Gateway { address, token: server.and_then(|server| server.admin_token) })
+    }
+}
+
 /// Asks and prints the answer; exit code 1 if it is not a success, 2 for a configuration that is none.
 #[must_use]
 pub fn run(admin: &Admin, method: &str, path: &str) -> ExitCode {
-    let server = match admin.config.as_deref().map(config::load).transpose() {
-        Ok(config) => config.map(|config| config.server),
-        Err(problems) => {
-            complain(&problems.to_string());
-            return ExitCode::from(BAD_USAGE);
-        }
+    let gateway = match admin.gateway() {
+        Ok(gateway) => gateway,
+        Err(code) => return code,
     };
-    let known = server.as_ref().map(|server| server.admin_listen);
-    let mut address = admin.admin.or(known).unwrap_or(Server::default().admin_listen);
-    if address.ip().is_unspecified() {
-        let here: IpAddr =
-            if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-        address.set_ip(here);
-    }
-    let token = server.and_then(|server| server.admin_token);
-    match ask(address, method, path, token.as_ref().map(Secret::expose)) {
+    match ask(&gateway, method, path, Duration::from_secs(5)) {
         Ok((status, body)) => {
             say(body.trim_end());
             if (200..300).contains(&status) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
         Err(error) => {
-            complain(&format!("no gateway answers on {address}: {error}"));
+            complain(&format!("no gateway answers on {}: {error}", gateway.address));
             ExitCode::from(FAILED)
         }
     }
 }
 
-fn ask(admin: SocketAddr, method: &str, path: &str, token: Option<&str>) -> std::io::Result<(u16, String)> {
-    let timeout = Duration::from_secs(5);
+/// One request without a body: the status and the body of its answer.
+///
+/// # Errors
+/// No connection, or no answer within `timeout`.
+pub fn ask(gateway: &Gateway, method: &str, path: &str, timeout: Duration) -> std::io::Result<(u16, String)> {
+    let admin = gateway.address;
     let mut stream = TcpStream::connect_timeout(&admin, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
+    let token = gateway.token.as_ref().map(Secret::expose);
     let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
     write!(
         stream,

@@ -1,8 +1,9 @@
 //! The admin listener: metrics, status, and the few things an operator may do to a running gateway.
 //!
-//! It speaks the same strict HTTP as the data listener. With `server.admin_token` everything but `/health` asks for it;
-//! without one only this machine may change anything. No key of a caller opens anything here. Bound: [`CONNECTIONS_MAX`] connections, each with a
-//! deadline, bodies of at most [`BODY_MAX`] bytes; those of `/explain` as [`explain`] says.
+//! It speaks the same strict HTTP as the data listener. With `server.admin_token` everything but `/health` and the parts
+//! of the page `/ui`, which hold no data, asks for it; without one only this machine may change anything. No key of a caller
+//! opens anything here. Bound: [`CONNECTIONS_MAX`] connections, each with a deadline, bodies of at most [`BODY_MAX`]
+//! bytes; those of `/explain` as [`explain`] says.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -12,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::{Control, explain, status};
+use super::{Control, explain, status, ui, watch};
 use crate::config::Level;
 use crate::limit::key;
 use crate::net::client::{self, Line};
@@ -51,16 +52,35 @@ pub async fn serve(control: Rc<Control>, listener: Rc<Listener>) {
 struct Reply {
     status: u16,
     kind: &'static str,
+    /// Whole header lines beside the usual ones.
+    fields: &'static str,
     body: Vec<u8>,
 }
 
 impl Reply {
     fn json(status: u16, value: &serde_json::Value) -> Self {
-        Self { status, kind: "application/json", body: format!("{value}\n").into_bytes() }
+        let body = format!("{value}\n").into_bytes();
+        Self { status, kind: "application/json", fields: "", body }
     }
 
     fn error(status: u16, text: &str) -> Self {
         Self::json(status, &json!({"error": text}))
+    }
+
+    /// Status line and fields; those of the framing and the empty line are to follow.
+    fn head(&self, keep_alive: bool) -> Vec<u8> {
+        let mut out = b"HTTP/1.1 ".to_vec();
+        number(&mut out, u64::from(self.status));
+        out.push(b' ');
+        out.extend_from_slice(reason(self.status).as_bytes());
+        out.extend_from_slice(b"\r\ncontent-type: ");
+        out.extend_from_slice(self.kind.as_bytes());
+        out.extend_from_slice(if keep_alive { b"\r\n" } else { b"\r\nconnection: close\r\n" });
+        if self.status == 401 {
+            out.extend_from_slice(b"www-authenticate: Bearer\r\n");
+        }
+        out.extend_from_slice(self.fields.as_bytes());
+        out
     }
 }
 
@@ -79,22 +99,19 @@ async fn connection(control: &Control, mut client: Line) {
                         let (status, value) = Box::pin(explain::answer(control, peer.ip(), body)).await;
                         Reply::json(status, &value)
                     }
+                    None if path == "/ui/events" && request.method == Method::Get => {
+                        match events(control, &mut client).await {
+                            Some(refusal) => refusal,
+                            None => return,
+                        }
+                    }
                     None => answer(control, &client, request.method, &path, peer).await,
                 };
                 (reply, request.keep_alive && request.http11, request.method == Method::Head)
             }
             Err(refused) => (refused, false, false),
         };
-        let mut out = b"HTTP/1.1 ".to_vec();
-        number(&mut out, u64::from(reply.status));
-        out.push(b' ');
-        out.extend_from_slice(reason(reply.status).as_bytes());
-        out.extend_from_slice(b"\r\ncontent-type: ");
-        out.extend_from_slice(reply.kind.as_bytes());
-        out.extend_from_slice(if keep_alive { b"\r\n" } else { b"\r\nconnection: close\r\n" });
-        if reply.status == 401 {
-            out.extend_from_slice(b"www-authenticate: Bearer\r\n");
-        }
+        let mut out = reply.head(keep_alive);
         length(&mut out, reply.body.len());
         out.extend_from_slice(b"\r\n");
         if !head_only {
@@ -109,6 +126,23 @@ async fn connection(control: &Control, mut client: Line) {
             return client.linger(64 * 1024).await;
         }
     }
+}
+
+/// A stream of documents, until it ends; or why there is none.
+async fn events(control: &Control, client: &mut Line) -> Option<Reply> {
+    if control.world().is_draining() {
+        return Some(Reply::error(503, "The gateway is draining."));
+    }
+    let Some(watching) = control.live.watch() else {
+        return Some(Reply::error(503, "There are as many watchers as there may be."));
+    };
+    let stream = Reply { status: 200, kind: "text/event-stream", fields: ui::FIELDS, body: Vec::new() };
+    let mut head = stream.head(false);
+    head.extend_from_slice(b"\r\n");
+    if client.write(head).await.is_ok() {
+        watch::stream(control, client, watching).await;
+    }
+    None
 }
 
 /// A request, or what is said to it.
@@ -182,17 +216,20 @@ fn refusal(
     peer: SocketAddr,
 ) -> Option<Reply> {
     let reads = matches!(request.method, Method::Get | Method::Head);
-    // Only pages of browsers send an origin, and only by mistake or malice from elsewhere.
-    if !reads && request.field(buffer, Name::Origin).is_some() {
-        return Some(Reply::error(403, "Pages of a browser may not change anything here."));
-    }
     let world = control.world();
+    // Only pages of browsers send an origin: our own, or by mistake or malice some other.
+    if let Some(origin) = request.field(buffer, Name::Origin).filter(|_| !reads) {
+        let host = request.field(buffer, Name::Host).unwrap_or_default();
+        if !ui::is_own_page(origin, host, &[world.config.server.admin_listen, world.bound.admin]) {
+            return Some(Reply::error(403, "Pages of a browser may not change anything here, but /ui."));
+        }
+    }
     let Some(token) = &world.config.server.admin_token else {
         let near = reads || peer.ip().to_canonical().is_loopback();
         let text = "Without server.admin_token only this machine may change anything.";
         return (!near).then(|| Reply::error(403, text));
     };
-    if reads && path.starts_with("/health") {
+    if reads && (path.starts_with("/health") || ui::part(path).is_some()) {
         return None;
     }
     let shown = [None, request.field(buffer, Name::Authorization), None, None];
@@ -207,9 +244,13 @@ async fn answer(control: &Control, client: &Line, method: Method, path: &str, pe
     match path {
         "/metrics" | "/metrics/" if reads => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
-            Reply { status: 200, kind, body: prometheus::render(world).into_bytes() }
+            Reply { status: 200, kind, fields: "", body: prometheus::render(world).into_bytes() }
         }
         "/status" if reads => Reply::json(200, &status::status(world)),
+        "/ui/live" if reads => {
+            let body = format!("{}\n", control.live.document(world)).into_bytes();
+            Reply { status: 200, kind: "application/json", fields: ui::FIELDS, body }
+        }
         "/health" | "/health/liveliness" | "/health/liveness" if reads => {
             Reply::json(200, &json!({"status": "alive"}))
         }
@@ -219,10 +260,15 @@ async fn answer(control: &Control, client: &Line, method: Method, path: &str, pe
             Reply::json(202, &json!({"draining": true}))
         }
         "/reload" if posts => reload(control, client).await,
-        "/metrics" | "/metrics/" | "/status" | "/drain" | "/reload" | "/health" | "/explain" => {
-            Reply::error(405, "Method Not Allowed")
-        }
-        _ => switch(control, path, posts, peer),
+        "/metrics" | "/metrics/" | "/status" | "/drain" | "/reload" | "/health" | "/ui/live"
+        | "/ui/events" | "/explain" => Reply::error(405, "Method Not Allowed"),
+        _ => match ui::part(path) {
+            Some(part) if reads => {
+                Reply { status: 200, kind: part.kind, fields: ui::FIELDS, body: part.text.into() }
+            }
+            Some(_) => Reply::error(405, "Method Not Allowed"),
+            None => switch(control, path, posts, peer),
+        },
     }
 }
 

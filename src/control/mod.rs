@@ -6,8 +6,11 @@
 pub mod admin;
 pub mod dns;
 pub mod explain;
+pub mod live;
 pub mod probe;
 pub mod status;
+mod ui;
+mod watch;
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -49,6 +52,7 @@ pub struct Control {
     /// Bounds the questions that are explained at once.
     pub explaining: Rc<Gate>,
     watched: probe::Watched,
+    live: live::Live,
 }
 
 impl Control {
@@ -82,6 +86,7 @@ pub fn run(
         turns: Turns::default(),
         explaining: Rc::new(Gate::new(explain::AT_ONCE)),
         watched: probe::Watched::default(),
+        live: live::Live::default(),
     });
     let process = Arc::clone(&world.process);
     drop(world);

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::breaker::{Breaker, State};
 use crate::catalog::Candidate;
+use crate::health::Word;
 use crate::net::clock;
 use crate::world::World;
 
@@ -17,16 +18,11 @@ pub fn status(world: &World) -> Value {
         .registry
         .iter()
         .map(|endpoint| {
-            let health = endpoint.health();
             json!({
                 "name": endpoint.config.name,
                 "url": endpoint.config.url.to_string(),
                 "kind": endpoint.config.kind,
-                "health": match (health.is_observed(), health.is_up()) {
-                    (false, _) => "unknown",
-                    (true, true) => "healthy",
-                    (true, false) => "unhealthy",
-                },
+                "health": word(endpoint.health()),
                 "disabled": endpoint.disabled(),
                 "in_flight": endpoint.in_flight(),
                 "slots": endpoint.config.slots,
@@ -80,8 +76,19 @@ pub fn status(world: &World) -> Value {
     })
 }
 
+/// Health in a word.
+#[must_use]
+pub fn word(health: Word) -> &'static str {
+    match (health.is_observed(), health.is_up()) {
+        (false, _) => "unknown",
+        (true, true) => "healthy",
+        (true, false) => "unhealthy",
+    }
+}
+
 /// A breaker as people read it; the time of its next trial in milliseconds from now.
-fn breaker(breaker: &Breaker) -> Value {
+#[must_use]
+pub fn breaker(breaker: &Breaker) -> Value {
     let now_ms = clock::now_ms();
     match breaker.state(now_ms) {
         State::Closed => json!({"state": "closed"}),

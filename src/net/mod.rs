@@ -27,6 +27,7 @@ pub mod runtime;
 pub mod signal;
 mod socket;
 pub mod task;
+pub mod terminal;
 pub mod tls;
 pub mod turn;
 pub mod upstream;

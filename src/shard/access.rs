@@ -15,6 +15,7 @@ use crate::config::guard::Action;
 use crate::guard::chain::{self, Chain};
 use crate::guard::verdict::Tally;
 use crate::limit::key::Caller;
+use crate::telemetry::failures::Failed;
 use crate::telemetry::metric;
 use crate::usage::estimate::Said;
 use crate::usage::spend::Bill;
@@ -52,6 +53,16 @@ pub struct Record {
     /// Time in line for places.
     pub(super) queued_us: u64,
     gone: bool,
+    fault: Option<Fault>,
+}
+
+/// Why an exchange failed.
+struct Fault {
+    kind: FailureKind,
+    /// The request field at fault.
+    param: Option<&'static str>,
+    /// For the log.
+    text: String,
 }
 
 impl Record {
@@ -99,6 +110,7 @@ impl Record {
             head_us: 0,
             queued_us: 0,
             gone: false,
+            fault: None,
         }
     }
 
@@ -285,9 +297,11 @@ impl Record {
 
     /// The exchange fails before a byte of an answer went out.
     pub fn failed(&mut self, failure: &Failure) {
+        let text = entry::sentence(failure);
         if let Some(entry) = &mut self.entry {
-            entry.error = Some(entry::sentence(failure));
+            entry.error = Some(text.clone());
         }
+        self.fault = Some(Fault { kind: failure.kind, param: failure.param, text });
     }
 
     /// The answer broke after it had begun.
@@ -357,7 +371,10 @@ impl Record {
     }
 
     /// Counts the exchange and writes its line.
-    pub fn finish(self, shard: &Shard) {
+    pub fn finish(self, shard: &Shard, request_id: &str) {
+        if self.status >= 400 || self.fault.is_some() {
+            self.remember(shard, request_id);
+        }
         let now_us = shard.clock.now_us();
         let metrics = shard.metrics();
         if self.gone {
@@ -368,6 +385,27 @@ impl Record {
             None => metrics.local(self.status),
         }
         self.log(shard, now_us);
+    }
+
+    /// Puts a failed exchange among the last ones.
+    #[cold]
+    fn remember(&self, shard: &Shard, request_id: &str) {
+        let world = &shard.world;
+        let error = match &self.fault {
+            _ if self.gone => "The client left.",
+            Some(fault) => fault.words(),
+            None => "",
+        };
+        let endpoint = self.endpoint.and_then(|at| world.registry.get(at));
+        world.failures.note(Failed {
+            at: SystemTime::now(),
+            request_id: request_id.to_owned(),
+            status: self.status,
+            model: self.deployment.as_ref().map(|deployment| deployment.name.clone()),
+            endpoint: endpoint.map(|endpoint| endpoint.config.name.clone()),
+            key: self.caller.as_ref().map(|caller| caller.name.clone()),
+            error: error.to_owned(),
+        });
     }
 
     fn count_model(&self, shard: &Shard, deployment: &Deployment, now_us: u64) {
@@ -416,6 +454,21 @@ impl Record {
         if let Some(caller) = &self.caller {
             let bill = Bill { input: usage.input_all(), output: usage.output, cost, work_us };
             caller.spend.charge(bill, caller.budget_period, SystemTime::now());
+        }
+    }
+}
+
+impl Fault {
+    /// The log's words, but for those that hold a name as the client wrote it.
+    fn words(&self) -> &str {
+        match self.kind {
+            FailureKind::UnknownModel => "The model is not known.",
+            FailureKind::ModelForbidden => "The key may not use the model.",
+            FailureKind::BadRequest if self.param == Some("request_body") => {
+                "The request body cannot be understood."
+            }
+            FailureKind::Internal => "The gateway has failed.",
+            _ => &self.text,
         }
     }
 }

@@ -46,7 +46,7 @@ pub async fn run(shard: &Rc<Shard>, client: &mut Client, mut incoming: Incoming)
         }
         Err(Some(failure)) => tell(shard, client, &manner, &failure, &mut record).await,
     };
-    record.finish(shard);
+    record.finish(shard, &manner.request_id);
     after
 }
 

@@ -90,6 +90,38 @@ impl Reading {
         self.counts.iter().sum()
     }
 
+    /// What came after `earlier`, a reading of the same histogram.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut later = self.clone();
+        for (count, before) in later.counts.iter_mut().zip(&earlier.counts) {
+            *count = count.saturating_sub(*before);
+        }
+        later.sum_us = later.sum_us.saturating_sub(earlier.sum_us);
+        later
+    }
+
+    /// The time in microseconds that a `share` from 0 to 1 of the records did not exceed, as if those of a bucket lay
+    /// evenly between its bounds; the last bound for records beyond it. `None`: there are no records.
+    #[must_use]
+    pub fn quantile_us(&self, share: f64) -> Option<f64> {
+        let total = self.total();
+        if total == 0 {
+            return None;
+        }
+        let rank = share.clamp(0.0, 1.0) * real(total);
+        let (mut before, mut lower) = (0, 0);
+        for (bound, up_to) in self.cumulative() {
+            let Some(bound) = bound else { break };
+            if real(up_to) >= rank && up_to > before {
+                let within = (rank - real(before)).max(0.0) / real(up_to - before);
+                return Some(real(lower) + within * real(bound - lower));
+            }
+            (before, lower) = (up_to, bound);
+        }
+        Some(real(lower))
+    }
+
     /// (upper bound in microseconds or `None`, records up to it).
     pub fn cumulative(&self) -> impl Iterator<Item = (Option<u64>, u64)> + '_ {
         let bounds = self.bounds.iter().copied().map(Some).chain([None]);
@@ -98,6 +130,12 @@ impl Reading {
             Some(*sum)
         }))
     }
+}
+
+fn real(number: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "counts, and bounds of ten minutes at most")]
+    let number = number as f64;
+    number
 }
 
 /// Adds without a locked instruction: there is one writer.
@@ -124,5 +162,26 @@ mod tests {
         assert_eq!(reading.total(), 5);
         assert_eq!(reading.cumulative().last(), Some((None, 5)));
         assert_eq!(reading.sum_us, 10_000_012);
+    }
+
+    #[test]
+    fn quantiles_lie_within_their_bucket() {
+        let histogram = Histogram::new(&EXCHANGE_US);
+        let read = || {
+            let mut reading = Reading::new(&EXCHANGE_US);
+            histogram.add_to(&mut reading);
+            reading
+        };
+        assert_eq!(read().quantile_us(0.5), None);
+        (0..100).for_each(|_| histogram.record(20_000));
+        let close = |share, expected: f64| (read().quantile_us(share).unwrap() - expected).abs() < 0.1;
+        assert!(close(0.5, 17_500.0) && close(1.0, 25_000.0) && close(0.0, 10_000.0));
+        let before = read();
+        (0..10).for_each(|_| histogram.record(80_000));
+        let later = read().since(&before);
+        assert_eq!((later.total(), later.sum_us), (10, 800_000));
+        assert!((later.quantile_us(0.5).unwrap() - 75_000.0).abs() < 0.1, "what came before plays no part");
+        (0..1000).for_each(|_| histogram.record(3_600_000_000));
+        assert!(close(0.99, 600_000_000.0), "beyond the last bound nothing is known");
     }
 }

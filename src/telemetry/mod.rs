@@ -1,5 +1,6 @@
 //! What is counted and what is written down, at no cost to the shards: single-writer atomics and a bounded queue.
 
+pub mod failures;
 pub mod histogram;
 pub mod keys;
 pub mod log;

@@ -13,6 +13,7 @@ use crossbeam_utils::CachePadded;
 use crate::limit::key::Caller;
 use crate::net::handoff::Door;
 use crate::queue::{Bell, Flow, Flows, Hall, Places};
+use crate::telemetry::failures::Failures;
 use crate::telemetry::keys::KeySeries;
 use crate::telemetry::log::Log;
 use crate::telemetry::metric::{NUMBERS_MAX, SLOTS_MAX, ShardMetrics, Slots};
@@ -31,6 +32,8 @@ pub struct Process {
     pub zones: Slots,
     /// Lines for people.
     pub log: Log,
+    /// The last exchanges that failed.
+    pub failures: Failures,
     /// The shards may accept.
     pub open: AtomicBool,
     /// Somebody asks for a drain; the main thread begins it.
@@ -95,6 +98,7 @@ impl Process {
             endpoints: Slots::new(NUMBERS_MAX),
             zones: Slots::new(NUMBERS_MAX),
             log,
+            failures: Failures::default(),
             open: AtomicBool::new(false),
             drain_asked: AtomicBool::new(false),
             draining: AtomicBool::new(false),
