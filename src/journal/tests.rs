@@ -154,7 +154,7 @@ fn a_segment_of_another_process_is_closed_and_left_to_it() {
     write(&mut new);
     assert_eq!(folder.texts(), ["old 1\n", "new 1\n"]);
     // The old one writes on, beyond the length of a segment, and never at the path.
-    let more = lines(40);
+    let more = lines(100);
     more.iter().for_each(|line| old_queue.push(line.clone()));
     write(&mut old);
     let texts = folder.texts();
