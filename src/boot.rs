@@ -1,7 +1,7 @@
 //! From a checked configuration to a serving process, and back: bind, spawn, signals, reload, drain.
 //!
 //! Everything is bound before anything serves, so a taken port ends the start with exit code 1 and nothing lost.
-//! Order of the end: stop accepting, let exchanges finish, stop the control core, exit. The main thread does what is
+//! Order of the end: stop accepting, let exchanges finish, write the journal's last lines, stop the control core, exit. The main thread does what is
 //! slow and rare: it waits for signals, reads configurations, and starts successors.
 
 mod made;
@@ -22,8 +22,9 @@ use std::time::Duration;
 pub use made::{make, unfit};
 pub use upgrade::Inheritance;
 
-use crate::config::{Config, Level};
+use crate::config::{Access, Config, Level};
 use crate::control;
+use crate::journal;
 use crate::net::listener::Rest;
 use crate::net::runtime::Runtime;
 use crate::net::signal::{self, Signal};
@@ -70,6 +71,7 @@ pub struct Gateway {
     worlds: Vec<Arc<World>>,
     shards: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
+    journal: Option<journal::Thread>,
     stop_control: Arc<AtomicBool>,
     serving: Arc<AtomicUsize>,
 }
@@ -106,6 +108,7 @@ impl Gateway {
         let thread = std::thread::Builder::new().name("control".to_owned());
         let control = thread.spawn(move || control_core(here, admin, &stop_there, &told))?;
         running.recv().unwrap_or_else(|_| Err(io::Error::other("the control core ended at its start")))?;
+        let journal = start_journal(&process, &world.config)?;
         let serving = Arc::new(AtomicUsize::new(0));
         let mut handles = Vec::new();
         for index in 0..shards {
@@ -133,6 +136,7 @@ impl Gateway {
             worlds: vec![world],
             shards: handles,
             control,
+            journal,
             stop_control,
             serving,
         })
@@ -176,6 +180,11 @@ impl Gateway {
             handover::notify("STOPPING=1"); // else the service goes on, in another process
         }
         self.process.log.write(Level::Info, format_args!("drained"));
+        if self.journal.take().is_some_and(|journal| !journal.finish()) {
+            self.process
+                .log
+                .write(Level::Error, format_args!("the journal's disk does not answer; lines are lost"));
+        }
         self.stop_control.store(true, Ordering::Release);
         // Shards and control core are done with their work; their rings go with the process.
         let _ = self.control.join();
@@ -212,6 +221,16 @@ impl Gateway {
             self.process.shards.len()
         )
     }
+}
+
+/// Starts the journal if access lines go to a file.
+fn start_journal(process: &Arc<Process>, config: &Config) -> io::Result<Option<journal::Thread>> {
+    let (Access::File(path), Some(queue)) = (&config.log.access, process.log.journal()) else {
+        return Ok(None);
+    };
+    let (queue, there) = (Arc::clone(queue), Arc::clone(process));
+    let tell = move |level, text: std::fmt::Arguments<'_>| there.log.write(level, text);
+    journal::start(path, &config.log.journal, config.server.driver, queue, tell).map(Some)
 }
 
 fn control_core(

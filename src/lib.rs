@@ -14,6 +14,7 @@ pub mod control;
 pub mod explain;
 pub mod guard;
 pub mod health;
+pub mod journal;
 pub mod limit;
 pub mod net;
 pub mod queue;

@@ -85,6 +85,7 @@ fn keep_fixed(config: &mut Config, old: &Config) {
     config.server.admin_listen = old.server.admin_listen;
     config.server.handover_socket.clone_from(&old.server.handover_socket);
     config.log.access.clone_from(&old.log.access);
+    config.log.journal.clone_from(&old.log.journal);
 }
 
 /// How often the file is looked at, and how long it must have been left alone: a file half written is not read.

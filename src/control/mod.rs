@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use crate::config::{Driver, Level};
+use crate::config::Driver;
 use crate::net::buffer::Buffers;
 use crate::net::clock::{self, Clock, Timers};
 use crate::net::gate::Gate;
@@ -27,7 +27,6 @@ use crate::net::listener::{Listener, Rest, Role};
 use crate::net::runtime::Runtime;
 use crate::net::task::{self, TaskCounts};
 use crate::net::turn::Turns;
-use crate::telemetry::log::Sink;
 use crate::world::{Current, World};
 
 /// Operations in flight at once on the control core's ring.
@@ -66,7 +65,7 @@ impl Control {
 /// Runs the control core until `stop` is set; writes what is left of the log then. `told` hears once that it runs.
 ///
 /// # Errors
-/// No runtime, or the access log cannot be opened.
+/// No runtime.
 pub fn run(
     current: Arc<Current>,
     admin: TcpListener,
@@ -74,7 +73,6 @@ pub fn run(
     told: &SyncSender<std::io::Result<()>>,
 ) -> std::io::Result<()> {
     let world = current.world();
-    let mut sink = Sink::open(&world.config.log.access)?;
     let driver = if world.config.server.driver == Driver::Epoll { Driver::Epoll } else { Driver::Auto };
     let mut runtime = Runtime::build(driver, ENTRIES)?;
     let control = Rc::new(Control {
@@ -106,12 +104,9 @@ pub fn run(
             if process.handed_over.load(Ordering::Relaxed) {
                 listener.close(Rest::Left); // the successor answers there
             }
-            if !sink.drain(&process.log) {
-                let text = format_args!("the access log cannot be written; lines are lost");
-                process.log.write(Level::Error, text);
-            }
+            process.log.drain();
         }
-        sink.drain(&process.log);
+        process.log.drain();
         Ok(())
     })
 }

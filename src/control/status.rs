@@ -1,5 +1,6 @@
 //! `/status`: the gateway's own state as JSON, for people and scripts.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
@@ -70,6 +71,7 @@ pub fn status(world: &World) -> Value {
         "waiting": world.hall.waiting(),
         "buffered_bytes": world.buffered(),
         "log_lines_dropped": world.log.dropped(),
+        "journal": journal(world),
         "endpoints": endpoints,
         "shards": shards,
         "models": models,
@@ -84,6 +86,20 @@ pub fn word(health: Word) -> &'static str {
         (true, true) => "healthy",
         (true, false) => "unhealthy",
     }
+}
+
+/// The journal's numbers; `null`: access lines go to no file.
+fn journal(world: &World) -> Option<Value> {
+    let queue = world.log.journal()?;
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    Some(json!({
+        "writer": queue.counts.writer().name(),
+        "lines": read(&queue.counts.lines),
+        "waiting": queue.waiting(),
+        "dropped": read(&queue.counts.dropped),
+        "segments_closed": read(&queue.counts.segments),
+        "errors": read(&queue.counts.errors),
+    }))
 }
 
 /// A breaker as people read it; the time of its next trial in milliseconds from now.

@@ -37,6 +37,12 @@ pub fn pin(cpu: usize) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lets other threads run before the calling one, for work that nobody waits for.
+pub fn give_way() {
+    // SAFETY: takes plain numbers; of a thread 0 means the calling one, as the kernel has it (setpriority(2), notes).
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 10) };
+}
+
 /// The kernel's id of the calling thread.
 #[must_use]
 pub fn thread_id() -> usize {

@@ -36,6 +36,26 @@ impl Driver {
 
 type Fusion = FusionRuntime<TimeDriver<IoUringDriver>, TimeDriver<LegacyDriver>>;
 
+/// Whether `wanted` leaves io_uring to those who can do without it.
+#[must_use]
+pub fn wants_uring(wanted: config::Driver) -> bool {
+    effective(wanted) != config::Driver::Epoll
+}
+
+/// Whether the kernel lets this process use io_uring.
+#[must_use]
+pub fn has_uring() -> bool {
+    monoio::utils::detect_uring()
+}
+
+/// The environment may forbid io_uring.
+fn effective(wanted: config::Driver) -> config::Driver {
+    match std::env::var("MONOIO_FORCE_LEGACY_DRIVER").as_deref() {
+        Ok("1") => config::Driver::Epoll,
+        _ => wanted,
+    }
+}
+
 /// A runtime of the calling thread.
 pub struct Runtime {
     fusion: Fusion,
@@ -48,11 +68,7 @@ impl Runtime {
     /// # Errors
     /// io_uring was demanded and is denied, or not even epoll works.
     pub fn build(wanted: config::Driver, entries: u32) -> io::Result<Self> {
-        let wanted = match std::env::var("MONOIO_FORCE_LEGACY_DRIVER").as_deref() {
-            Ok("1") => config::Driver::Epoll,
-            _ => wanted,
-        };
-        match wanted {
+        match effective(wanted) {
             config::Driver::Epoll => Self::epoll(entries),
             config::Driver::IoUring => Self::uring(entries),
             config::Driver::Auto => Self::uring(entries).or_else(|_| Self::epoll(entries)),
@@ -71,7 +87,7 @@ impl Runtime {
     }
 
     fn uring(entries: u32) -> io::Result<Self> {
-        if !monoio::utils::detect_uring() {
+        if !has_uring() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel denies io_uring"));
         }
         let mut flags = io_uring::IoUring::builder();

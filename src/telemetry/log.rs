@@ -1,15 +1,18 @@
-//! Lines for people: a bounded queue that any thread may push to, written by the control core.
+//! Lines for people: a bounded queue that any thread may push to, written to standard error by the control core. Lines of
+//! exchanges that belong into a file go to the journal's queue instead.
 //!
 //! A line that does not fit is dropped and counted; nobody waits. Bound: [`QUEUE`] lines.
 
 use std::fmt;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use crossbeam_queue::ArrayQueue;
 
 use crate::config::{Access, Level};
+use crate::journal::queue::Queue;
 
 const QUEUE: usize = 16 * 1024;
 
@@ -18,7 +21,8 @@ const QUEUE: usize = 16 * 1024;
 pub struct Log {
     level: AtomicU8,
     access: bool,
-    queue: ArrayQueue<(bool, String)>,
+    queue: ArrayQueue<String>,
+    journal: Option<Arc<Queue>>,
     dropped: AtomicU64,
 }
 
@@ -30,6 +34,7 @@ impl Log {
             level: AtomicU8::new(level as u8),
             access: *access != Access::Off,
             queue: ArrayQueue::new(QUEUE),
+            journal: matches!(access, Access::File(_)).then(Arc::default),
             dropped: AtomicU64::new(0),
         }
     }
@@ -50,7 +55,7 @@ impl Log {
             };
             let mut line = format!("{} {name} ", timestamp());
             push_clean(&mut line, &text.to_string());
-            self.push(false, line);
+            self.push(line);
         }
     }
 
@@ -62,54 +67,38 @@ impl Log {
 
     /// Notes an exchange; `line` is a whole JSON object.
     pub fn access(&self, line: String) {
-        self.push(true, line);
+        match &self.journal {
+            Some(journal) => journal.push(line),
+            None => self.push(line),
+        }
     }
 
-    /// Lines that did not fit.
+    /// The lines of exchanges, if they go to a file.
+    #[must_use]
+    pub fn journal(&self) -> Option<&Arc<Queue>> {
+        self.journal.as_ref()
+    }
+
+    /// Writes what has gathered to standard error; where that refuses, the lines are lost.
+    pub fn drain(&self) {
+        let mut text = Vec::new();
+        for line in std::iter::from_fn(|| self.queue.pop()).take(QUEUE) {
+            text.extend_from_slice(line.as_bytes());
+            text.push(b'\n');
+        }
+        let _ = std::io::stderr().write_all(&text); // there is nowhere else to tell it
+    }
+
+    /// Lines that did not fit; those of the journal are counted there.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    fn push(&self, access: bool, line: String) {
-        if self.queue.push((access, line)).is_err() {
+    fn push(&self, line: String) {
+        if self.queue.push(line).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// Where lines end up; owned by the control core.
-#[derive(Debug)]
-pub struct Sink {
-    file: Option<std::fs::File>,
-}
-
-impl Sink {
-    /// Opens the access log.
-    ///
-    /// # Errors
-    /// The file cannot be opened for appending.
-    pub fn open(access: &Access) -> std::io::Result<Self> {
-        let file = match access {
-            Access::File(path) => Some(std::fs::OpenOptions::new().create(true).append(true).open(path)?),
-            Access::Off | Access::Stderr => None,
-        };
-        Ok(Self { file })
-    }
-
-    /// Writes what has gathered. A sink that refuses loses the lines; `false` says so.
-    pub fn drain(&mut self, log: &Log) -> bool {
-        let (mut to_stderr, mut to_file) = (Vec::new(), Vec::new());
-        for _ in 0..QUEUE {
-            let Some((access, line)) = log.queue.pop() else { break };
-            let target = if access && self.file.is_some() { &mut to_file } else { &mut to_stderr };
-            target.extend_from_slice(line.as_bytes());
-            target.push(b'\n');
-        }
-        let told = to_stderr.is_empty() || std::io::stderr().write_all(&to_stderr).is_ok();
-        let kept =
-            self.file.as_mut().is_none_or(|file| to_file.is_empty() || file.write_all(&to_file).is_ok());
-        told && kept
     }
 }
 
@@ -158,7 +147,7 @@ mod tests {
         let log = Log::new(Level::Info, &Access::Off);
         log.write(Level::Warn, format_args!("a\nb\x1b[31m"));
         log.write(Level::Debug, format_args!("not wanted"));
-        let (_, line) = log.queue.pop().unwrap();
+        let line = log.queue.pop().unwrap();
         assert!(line.ends_with("warn a\u{fffd}b\u{fffd}[31m"));
         assert!(log.queue.is_empty());
         (0..QUEUE + 3).for_each(|_| log.access(String::new()));

@@ -6,6 +6,7 @@
 //! `rate` does not mind and `promtool check metrics` accepts.
 
 mod guard;
+mod journal;
 mod limiter;
 mod reliability;
 mod usage;
@@ -259,6 +260,7 @@ impl Page<'_> {
         }
         self.shard_threads();
         self.process();
+        self.journal();
     }
 
     /// CPU time and kernel interface of the shards.
