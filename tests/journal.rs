@@ -92,7 +92,7 @@ fn lines_are_whole_and_in_order_over_segments() {
         let settings = format!("writer = \"{name}\"\nsegment_bytes_max = \"1MiB\"\nsegments_max = 1000");
         let mut gateway = start(&folder.log(), &settings);
         assert_eq!(writer(&gateway), name);
-        ask_all(&gateway, 0..600, 3000);
+        ask_all(&gateway, 0..900, 3000);
         terminate(&mut gateway); // what waits is written
         let texts = texts(&folder.log());
         assert!(texts.len() >= 3, "{} segments", texts.len());
@@ -281,7 +281,8 @@ fn an_upgrade_in_place_loses_no_line() {
         let mut old = Gateway::start(&toml);
         let stop = AtomicBool::new(false);
         let asked = thread::scope(|scope| {
-            let load = scope.spawn(|| load(old.addr, &stop));
+            let (address, stop) = (old.addr, &stop);
+            let load = scope.spawn(move || load(address, stop));
             thread::sleep(Duration::from_millis(500));
             let mut shell = Command::new("sh");
             let script = format!("exec \"$0\" \"$@\" --take-over {door:?}");

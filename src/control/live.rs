@@ -230,15 +230,19 @@ fn findings(world: &World) -> Value {
 /// Callers, by the order of the configuration. Numbers that are not kept are `null`.
 #[must_use]
 pub fn keys(world: &World) -> Value {
+    let now = std::time::SystemTime::now();
     let key = |caller: &std::sync::Arc<crate::limit::key::Caller>| {
+        let spent = caller.spend.spent();
+        let budget = Some(caller.budget).filter(|budget| *budget > 0.0);
         json!({
             "name": caller.name,
-            "requests": null,
-            "tokens_input": null,
-            "tokens_output": null,
-            "cost": null,
-            "budget": null,
-            "budget_left": null,
+            "requests": spent.requests,
+            "tokens_input": spent.input,
+            "tokens_output": spent.output,
+            "cost": spent.cost,
+            "work_s": spent.work_s,
+            "budget": budget,
+            "budget_left": budget.map(|budget| budget - caller.spend.in_period(caller.budget_period, now)),
         })
     };
     world.keyring.callers().iter().map(key).collect()

@@ -195,16 +195,14 @@ pub async fn answer(
                 full: 0,
             };
             let result = relay.run(client, head, out, record).await;
-            record.stream_ends(
-                &relay.stream,
-                relay.reader.done() && matches!(result, Ok(After::KeepAlive | After::Close)),
-            );
+            let whole = relay.reader.done() && matches!(result, Ok(After::KeepAlive | After::Close));
+            record.stream_ends(&relay.stream, whole);
             if let Some(screen) = &relay.screen {
                 screen.note(shard, record);
             }
             let Relay { upstream, buffer, reader, keep_alive, .. } = relay;
             shard.buffers.give(buffer);
-            if reader.done() && matches!(result, Ok(After::KeepAlive | After::Close)) {
+            if whole {
                 shard.ended_well(endpoint);
             }
             if result.is_ok() && reader.done() && keep_alive {
