@@ -1,6 +1,7 @@
 //! One configuration as it is served: what was made of it, the endpoints under it, and the catalog. A reload makes a new
 //! world beside the old one; what runs goes on with the world it began with, and both count on the same [`Process`].
 
+pub mod collector;
 pub mod errand;
 pub mod process;
 
@@ -22,6 +23,7 @@ use crate::net::listener::Role;
 use crate::net::tls::{Acceptor, Connector};
 use crate::registry::EndpointState;
 
+pub use collector::Collector;
 pub use process::{Process, Reservation, Seat, ShardShared, Socket, Who};
 
 /// The world that what comes next is served by.
@@ -72,6 +74,8 @@ pub struct World {
     pub limiter: Limiter,
     /// Where the zones of the limiter are counted.
     pub zones: Vec<usize>,
+    /// Who is told of spans; `None`: nobody.
+    pub collector: Option<Collector>,
     /// Who may call.
     pub keyring: Keyring,
     /// Hides what bodies in the log must not show; `None`: they are not logged, or as they are.
@@ -108,6 +112,8 @@ pub struct Made {
     pub tls: Option<Acceptor>,
     /// Makes sessions for endpoints, by their index.
     pub connectors: Vec<Option<Connector>>,
+    /// Makes sessions for the collector of spans.
+    pub collector: Option<Connector>,
     /// Random; under it callers' keys are known.
     pub process_key: [u8; 32],
 }
@@ -130,7 +136,7 @@ impl World {
     /// as they are still there.
     #[must_use]
     pub fn new(process: &Arc<Process>, config: Config, made: Made, bound: Bound, old: Option<&Self>) -> Self {
-        let Made { guard, masker, log_is_text, tls, connectors, process_key } = made;
+        let Made { guard, masker, log_is_text, tls, connectors, collector, process_key } = made;
         let redirect_port =
             config.server.tls.as_ref().filter(|tls| tls.redirect_http).and_then(|tls| {
                 tls.redirect_port.or_else(|| bound.listening_tls.first().map(SocketAddr::port))
@@ -155,6 +161,7 @@ impl World {
                 Some(old) => old.limiter.renewed(&config.limits, &old.config.limits),
                 None => Limiter::new(&config.limits),
             },
+            collector: Collector::of(&config.tracing, collector, old),
             zones: config.limits.zones.iter().map(|zone| process.zones.of(&zone.name)).collect(),
             keyring: match old {
                 Some(old) => old.keyring.renewed(&config.keys),

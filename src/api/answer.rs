@@ -100,6 +100,12 @@ impl Answer {
         out.extend_from_slice(body.get(at..).unwrap_or_default());
     }
 
+    /// The endpoint's own name for the model, as a JSON string; empty: it gives none.
+    #[must_use]
+    pub fn model<'a>(&self, body: &'a [u8]) -> &'a [u8] {
+        self.model.map(|span| span.of_bytes(body)).unwrap_or_default()
+    }
+
     /// Whether [`Answer::splice`] would change nothing.
     #[must_use]
     pub fn unchanged(&self, body: &[u8], model: &[u8], base64: bool) -> bool {

@@ -119,6 +119,15 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// The word for it in answers and traces, of a closed set.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        let (_, kind, code) = self.facts();
+        code.unwrap_or(kind)
+    }
+}
+
 impl Failure {
     /// A failure with its kind's own status.
     #[must_use]

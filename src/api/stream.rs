@@ -41,6 +41,8 @@ pub struct Stream {
     said: Said,
     /// Events passed on that carry data.
     events: u64,
+    /// The endpoint's own name for the model, as a JSON string, if anybody wants to know.
+    seen: Option<Vec<u8>>,
 }
 
 /// What to do with one event.
@@ -68,6 +70,7 @@ impl Stream {
             price: None,
             said: Said::default(),
             events: 0,
+            seen: None,
         }
     }
 
@@ -94,6 +97,17 @@ impl Stream {
     #[must_use]
     pub fn said(&self) -> Said {
         self.said
+    }
+
+    /// Keeps the endpoint's own name for the model when it comes.
+    pub fn remember_model(&mut self) {
+        self.seen = Some(Vec::new());
+    }
+
+    /// That name, as a JSON string; empty: none has come, or nobody wants to know.
+    #[must_use]
+    pub fn model_seen(&self) -> &[u8] {
+        self.seen.as_deref().unwrap_or_default()
     }
 
     /// Whether it is of JSON lines, not of events.
@@ -361,7 +375,10 @@ impl Stream {
         self.rename(data, model, edit)
     }
 
-    fn rename(&self, data: &[u8], model: Option<Span>, other: Option<(Span, Vec<u8>)>) -> Verdict {
+    fn rename(&mut self, data: &[u8], model: Option<Span>, other: Option<(Span, Vec<u8>)>) -> Verdict {
+        if let Some((seen, span)) = self.seen.as_mut().filter(|seen| seen.is_empty()).zip(model) {
+            seen.extend_from_slice(span.of_bytes(data));
+        }
         let model = model.filter(|span| {
             let old = span.of_bytes(data);
             old.first() == Some(&b'"') && old != self.model

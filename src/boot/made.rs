@@ -51,6 +51,12 @@ pub fn make(config: &Config, old: Option<&World>) -> io::Result<Made> {
             Err(message) => lines.push((format!("endpoints[{at}]"), message)),
         }
     }
+    let collector = config.tracing.otlp_endpoint.as_ref().filter(|url| url.tls);
+    let collector =
+        collector.map(|url| Connector::new(&url.host, None)).transpose().unwrap_or_else(|message| {
+            lines.push(("tracing.otlp_endpoint".to_owned(), message));
+            None
+        });
     let masker = (config.log.bodies && config.log.mask).then(|| {
         let known = old.and_then(|old| old.masker.as_ref()).map(Arc::clone);
         known.map_or_else(|| Masker::new().map(Arc::new), Ok)
@@ -59,7 +65,7 @@ pub fn make(config: &Config, old: Option<&World>) -> io::Result<Made> {
     let log_is_text = for_people(config);
     match (guard, acceptor, masker) {
         (Ok(guard), Ok(tls), Ok(masker)) if lines.is_empty() => {
-            Ok(Made { guard, masker, log_is_text, tls, connectors, process_key: tls::random()? })
+            Ok(Made { guard, masker, log_is_text, tls, connectors, collector, process_key: tls::random()? })
         }
         _ => Err(unfit_lines(lines.into_iter())),
     }

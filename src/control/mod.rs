@@ -1,11 +1,12 @@
 //! The control core: everything that is not a client's exchange, on a thread of its own.
 //!
-//! It probes endpoints, resolves their names, rebuilds the catalog, writes logs, and answers the admin listener.
+//! It probes endpoints, resolves their names, rebuilds the catalog, exports spans, writes logs, and answers the admin listener.
 //! It only reads what shards publish; a scrape, however slow its reader, never stops a shard.
 
 pub mod admin;
 pub mod dns;
 pub mod explain;
+pub mod export;
 pub mod live;
 pub mod probe;
 pub mod status;
@@ -52,6 +53,7 @@ pub struct Control {
     pub explaining: Rc<Gate>,
     watched: probe::Watched,
     live: live::Live,
+    exporting: export::Exporting,
 }
 
 impl Control {
@@ -85,6 +87,7 @@ pub fn run(
         explaining: Rc::new(Gate::new(explain::AT_ONCE)),
         watched: probe::Watched::default(),
         live: live::Live::default(),
+        exporting: export::Exporting::default(),
     });
     let process = Arc::clone(&world.process);
     drop(world);
@@ -96,6 +99,7 @@ pub fn run(
             Err(error) => return Err(error),
         };
         task::spawn(&control.tasks, admin::serve(Rc::clone(&control), Rc::clone(&listener)));
+        export::start(&control);
         let _ = told.send(Ok(()));
         while !stop.load(Ordering::Acquire) {
             clock::sleep(LOG_TICK).await;
@@ -106,6 +110,7 @@ pub fn run(
             }
             process.log.drain();
         }
+        export::flush(&control).await;
         process.log.drain();
         Ok(())
     })

@@ -128,7 +128,7 @@ async fn get(endpoint: &EndpointState, path: &str) -> Result<Value, String> {
 }
 
 /// Gives up after `limit`; what is dropped takes its socket with it.
-async fn within<F: Future>(limit: Duration, op: F) -> Option<F::Output> {
+pub(super) async fn within<F: Future>(limit: Duration, op: F) -> Option<F::Output> {
     let (mut op, mut limit) = (std::pin::pin!(op), std::pin::pin!(clock::sleep(limit)));
     std::future::poll_fn(|cx| {
         if let std::task::Poll::Ready(output) = op.as_mut().poll(cx) {

@@ -1,4 +1,4 @@
-//! One small GET on a connection of its own: probes, and questions to all endpoints at once.
+//! One request on a connection of its own: probes, questions to all endpoints at once, and spans to a collector.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,18 +23,56 @@ pub struct Target<'a> {
     pub key: Option<&'a str>,
 }
 
+/// An answer, whole.
+pub struct Fetched {
+    /// Its status.
+    pub status: u16,
+    /// `Retry-After` as it came; empty: there was none.
+    pub retry_after: String,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
 /// Asks and reads the whole answer. Bounded by `bytes_max`; time is the caller's: drop it to give up.
 ///
 /// # Errors
 /// The connection fails, or the answer is malformed, cut or too large.
 pub async fn get(target: Target<'_>, bytes_max: usize) -> io::Result<(u16, Vec<u8>)> {
-    let mut upstream = Upstream::connect(target.address, target.connector).await?;
+    let request = format!("GET {}accept: application/json\r\n\r\n", head(target));
+    let fetched = ask(target, request.into_bytes(), bytes_max).await?;
+    Ok((fetched.status, fetched.body))
+}
+
+/// Sends JSON with `fields` beside our own, and reads the whole answer, as [`get`]. Fields with what no field may hold
+/// are left out.
+///
+/// # Errors
+/// As [`get`].
+pub async fn post(
+    target: Target<'_>,
+    fields: impl Iterator<Item = (&str, &str)>,
+    json: &[u8],
+    bytes_max: usize,
+) -> io::Result<Fetched> {
+    let mut request = format!("POST {}content-type: application/json\r\n", head(target));
+    for (name, value) in fields.filter(|(_, value)| !value.contains(['\r', '\n', '\0'])) {
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    request.push_str(&format!("content-length: {}\r\n\r\n", json.len()));
+    let mut request = request.into_bytes();
+    request.extend_from_slice(json);
+    ask(target, request, bytes_max).await
+}
+
+/// What follows the method, up to the fields that are not in every request.
+fn head(target: Target<'_>) -> String {
     let authorization = target.key.map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
-    let request = format!(
-        "GET {} HTTP/1.1\r\nhost: {}\r\naccept: application/json\r\n{authorization}connection: close\r\n\r\n",
-        target.path, target.authority
-    );
-    upstream.write(request.into_bytes()).await.0?;
+    format!("{} HTTP/1.1\r\nhost: {}\r\n{authorization}connection: close\r\n", target.path, target.authority)
+}
+
+async fn ask(target: Target<'_>, request: Vec<u8>, bytes_max: usize) -> io::Result<Fetched> {
+    let mut upstream = Upstream::connect(target.address, target.connector).await?;
+    upstream.write(request).await.0?;
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let mut buffer = Vec::with_capacity(16 * 1024);
     let mut read = async |buffer: &mut Vec<u8>| {
@@ -43,10 +81,13 @@ pub async fn get(target: Target<'_>, bytes_max: usize) -> io::Result<(u16, Vec<u
         result
     };
     let head = loop {
-        if let Some(head) =
-            Response::parse(&buffer, &Limits::default()).map_err(|_| bad("malformed answer"))?
-        {
-            break head;
+        match Response::parse(&buffer, &Limits::default()).map_err(|_| bad("malformed answer"))? {
+            Some(head) if head.status >= 200 => break head,
+            Some(interim) => {
+                buffer.drain(..interim.head_bytes);
+                continue;
+            }
+            None => {}
         }
         if read(&mut buffer).await? == 0 {
             return Err(bad("no answer"));
@@ -66,6 +107,7 @@ pub async fn get(target: Target<'_>, bytes_max: usize) -> io::Result<(u16, Vec<u
         }
     }
     buffer.truncate(end);
+    let retry_after = head.retry_after.text(&buffer).to_owned();
     buffer.drain(..head.head_bytes);
-    Ok((head.status, buffer))
+    Ok(Fetched { status: head.status, retry_after, body: buffer })
 }

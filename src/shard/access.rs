@@ -8,6 +8,7 @@ use super::entry::{self, Bodies, Entry};
 use super::head::Incoming;
 use super::relay::{Answered, Content};
 use super::reply::{self, Manner};
+use super::span::{Outcome, Tracing};
 use super::{Shard, admit};
 use crate::api::{Failure, FailureKind, Stream, Usage, View};
 use crate::catalog::{Candidate, Deployment};
@@ -26,6 +27,8 @@ const _: () = assert!(metric::SCANNERS == chain::SCANNERS, "a scanner without a 
 pub struct Record {
     /// Status told to the client; 499 if it left before.
     pub status: u16,
+    /// Its spans.
+    pub spans: Tracing,
     pub(super) deployment: Option<Arc<Deployment>>,
     pub(super) entry: Option<Box<Entry>>,
     caller: Option<Arc<Caller>>,
@@ -87,6 +90,7 @@ impl Record {
         });
         Self {
             status: 0,
+            spans: Tracing::of(shard, incoming, manner),
             deployment: None,
             entry,
             caller: None,
@@ -121,6 +125,7 @@ impl Record {
 
     /// The caller is known.
     pub fn caller(&mut self, caller: &Arc<Caller>) {
+        self.spans.caller(&caller.name);
         self.caller = Some(Arc::clone(caller));
         if let Some(entry) = &mut self.entry {
             caller.name.clone_into(&mut entry.caller);
@@ -160,6 +165,7 @@ impl Record {
     pub fn model(&mut self, deployment: &Arc<Deployment>, view: &View) {
         self.deployment = Some(Arc::clone(deployment));
         self.stream = view.stream;
+        self.spans.model(&view.model, view.stream);
         if let Some(entry) = &mut self.entry {
             entry.model.clone_from(&view.model);
         }
@@ -194,6 +200,7 @@ impl Record {
     pub fn attempt(&mut self, shard: &Shard, candidate: &Candidate) {
         self.attempts += 1;
         self.endpoint = Some(candidate.endpoint);
+        self.spans.begins(shard, candidate);
         self.attempt_us = shard.clock.now_us();
         (self.connected_us, self.upstream_head_us, self.upstream_end_us) = (0, 0, 0);
         if self.attempts > 1 {
@@ -226,6 +233,7 @@ impl Record {
     /// There is content for the client.
     pub fn content(&mut self, shard: &Shard, answered: &Answered) {
         self.content_us = shard.clock.now_us();
+        self.spans.content(self.content_us, answered);
         if let Content::Whole { answer, buffer, start, .. } = &answered.content {
             self.usage = answer.usage;
             self.said = answer.said;
@@ -280,6 +288,7 @@ impl Record {
         self.usage = stream.usage();
         self.said = stream.said();
         self.whole = whole;
+        self.spans.streamed(stream.model_seen());
     }
 
     /// Time between two reads of a stream; `last_us` moves on.
@@ -297,6 +306,7 @@ impl Record {
 
     /// The exchange fails before a byte of an answer went out.
     pub fn failed(&mut self, failure: &Failure) {
+        self.spans.failed(failure);
         let text = entry::sentence(failure);
         if let Some(entry) = &mut self.entry {
             entry.error = Some(text.clone());
@@ -371,7 +381,9 @@ impl Record {
     }
 
     /// Counts the exchange and writes its line.
-    pub fn finish(self, shard: &Shard, request_id: &str) {
+    pub fn finish(mut self, shard: &Shard, request_id: &str) {
+        let outcome = self.outcome();
+        self.spans.finish(shard, &outcome);
         if self.status >= 400 || self.fault.is_some() {
             self.remember(shard, request_id);
         }
@@ -385,6 +397,18 @@ impl Record {
             None => metrics.local(self.status),
         }
         self.log(shard, now_us);
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome {
+            status: self.status,
+            usage: self.usage,
+            since_us: self.since_us,
+            request_end_us: self.request_end_us,
+            content_us: self.content_us,
+            fallbacks: self.fallbacks,
+            gone: self.gone,
+        }
     }
 
     /// Puts a failed exchange among the last ones.

@@ -11,6 +11,7 @@ use super::exchange::Exit;
 use super::head::Incoming;
 use super::limited::{Patience, Phase};
 use super::relay::{Answered, Content, broken_body, fed};
+use super::span::Passed;
 use super::{Shard, reply};
 use crate::api::error::Retry;
 use crate::api::{Answer, Failure, FailureKind, Stream, Task, View};
@@ -113,7 +114,7 @@ impl Ask<'_> {
         mut upstream: Upstream,
     ) -> Result<Answered, Exit> {
         record.sent(self.shard);
-        self.send(patience, &mut upstream).await?;
+        self.send(patience, &mut upstream, record.spans.passed()).await?;
         let mut buffer = self.shard.buffers.large();
         let head = self.read_head(patience, &mut upstream, &mut buffer).await?;
         record.upstream_head(self.shard);
@@ -129,6 +130,9 @@ impl Ask<'_> {
             Some(ndjson) => {
                 let model = json::quoted(self.answer_name());
                 let mut stream = Stream::new(self.task, ndjson, model, self.view.injects_usage());
+                if record.spans.is_on() {
+                    stream.remember_model();
+                }
                 if let Some(price) = self.shown_price() {
                     stream = stream.priced(price);
                 }
@@ -154,13 +158,18 @@ impl Ask<'_> {
         self.shard.world.config.usage.cost_in_answers.then_some(self.price)
     }
 
-    async fn send(&self, patience: &mut Patience<'_>, upstream: &mut Upstream) -> Result<(), Exit> {
+    async fn send(
+        &self,
+        patience: &mut Patience<'_>,
+        upstream: &mut Upstream,
+        trace: Passed,
+    ) -> Result<(), Exit> {
         let endpoint = self.endpoint;
         let original = self.incoming.buffer.get(self.body_at..).unwrap_or_default();
         let mut body = self.shard.buffers.large();
         self.view.splice(original, &self.candidate.upstream_model, endpoint.config.kind, &mut body);
         let mut head = self.shard.buffers.large();
-        self.write_head(patience.client, body.len(), &mut head);
+        self.write_head(patience.client, body.len(), trace, &mut head);
         if body.len() <= ONE_WRITE {
             head.extend_from_slice(&body);
             self.shard.buffers.give(body);
@@ -181,7 +190,7 @@ impl Ask<'_> {
 
     /// Re-serialises the head from parsed parts: the endpoint's own Host, a recomputed length, and the few fields of
     /// the client that mean something to an endpoint. Credentials of the client never pass.
-    fn write_head(&self, client: &Client, body_bytes: usize, out: &mut Vec<u8>) {
+    fn write_head(&self, client: &Client, body_bytes: usize, trace: Passed, out: &mut Vec<u8>) {
         let endpoint = self.endpoint;
         let (buffer, request) = (&self.incoming.buffer, &self.incoming.request);
         out.extend_from_slice(b"POST ");
@@ -199,12 +208,13 @@ impl Ask<'_> {
             out.extend_from_slice(b"\r\n");
         }
         for (name, line) in PASSED_UP {
-            if let Some(value) = request.field(buffer, *name) {
+            if let Some(value) = request.field(buffer, *name).filter(|_| trace.passes(*name)) {
                 out.extend_from_slice(line);
                 out.extend_from_slice(value);
                 out.extend_from_slice(b"\r\n");
             }
         }
+        trace.write(out);
         out.extend_from_slice(b"x-forwarded-for: ");
         if let Some(before) = request.field(buffer, Name::ForwardedFor) {
             out.extend_from_slice(before);

@@ -91,6 +91,7 @@ impl Attempts<'_> {
             };
             drop(place);
             record.attempt_ends(shard, false);
+            record.spans.attempt_failed(shard, &failure);
             if matches!(failure.status, 401 | 403) && failure.kind == FailureKind::UpstreamStatus {
                 denied.push(at);
             }

@@ -24,6 +24,7 @@ pub mod relay;
 pub mod reply;
 pub mod screen;
 pub mod serve;
+pub mod span;
 pub mod streams;
 
 use std::cell::{Cell, RefCell};

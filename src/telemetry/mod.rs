@@ -6,3 +6,4 @@ pub mod keys;
 pub mod log;
 pub mod metric;
 pub mod prometheus;
+pub mod trace;

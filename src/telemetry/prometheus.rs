@@ -9,6 +9,7 @@ mod guard;
 mod journal;
 mod limiter;
 mod reliability;
+mod traces;
 mod usage;
 
 use std::fmt::Write as _;
@@ -32,6 +33,7 @@ pub fn render(world: &World) -> String {
     page.reliability();
     page.limiter();
     page.guard();
+    page.traces();
     if world.config.metrics.litellm_names {
         page.guide(&models);
         page.litellm(&models);

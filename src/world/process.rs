@@ -18,6 +18,8 @@ use crate::telemetry::keys::KeySeries;
 use crate::telemetry::log::Log;
 use crate::telemetry::metric::{NUMBERS_MAX, SLOTS_MAX, ShardMetrics, Slots};
 
+use crate::telemetry::trace::Spans;
+
 use super::errand::Errand;
 
 /// One running gateway.
@@ -34,6 +36,8 @@ pub struct Process {
     pub log: Log,
     /// The last exchanges that failed.
     pub failures: Failures,
+    /// Spans for the collector.
+    pub spans: Spans,
     /// The shards may accept.
     pub open: AtomicBool,
     /// Somebody asks for a drain; the main thread begins it.
@@ -98,6 +102,7 @@ impl Process {
             endpoints: Slots::new(NUMBERS_MAX),
             zones: Slots::new(NUMBERS_MAX),
             log,
+            spans: Spans::default(),
             failures: Failures::default(),
             open: AtomicBool::new(false),
             drain_asked: AtomicBool::new(false),
