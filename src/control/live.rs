@@ -227,7 +227,7 @@ fn findings(world: &World) -> Value {
     Value::Array(rows)
 }
 
-/// Callers, by the order of the configuration. Numbers that are not kept are `null`.
+/// Callers and what they have used, by the order of the configuration. Without a budget its members are `null`.
 #[must_use]
 pub fn keys(world: &World) -> Value {
     let now = std::time::SystemTime::now();
