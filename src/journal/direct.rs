@@ -65,12 +65,15 @@ fn file_system(mounts: &str, dev: u64) -> Option<&str> {
     })
 }
 
+/// A sync that runs, and whether it has ended.
+type Syncing = (Task<io::Result<()>>, Rc<Cell<bool>>);
+
 /// Past the kernel's cache.
 #[derive(Default)]
 pub struct Direct {
     /// `None`: this segment is written by the cache.
     file: Option<Rc<DmaFile>>,
-    syncing: Option<(Task<io::Result<()>>, Rc<Cell<bool>>)>,
+    syncing: Option<Syncing>,
     cache: Buffered,
 }
 

@@ -119,7 +119,7 @@ mod tests {
                 assert!((parts.head.len() as u64) < BLOCK && (parts.tail.len() as u64) < BLOCK);
                 assert_eq!(parts.blocks.len() as u64 % BLOCK, 0);
                 let begins = at + parts.head.len() as u64;
-                assert!(begins % BLOCK == 0 || (parts.blocks.is_empty() && parts.tail.is_empty()));
+                assert!(begins.is_multiple_of(BLOCK) || (parts.blocks.is_empty() && parts.tail.is_empty()));
             }
         }
     }
