@@ -1,6 +1,12 @@
 //! Promise: access lines in a file are whole and in order, in segments of bounded length and number, and whatever
 //! becomes of the disk, the gateway serves, counts what is lost, and recovers by itself.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // test code
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods
+)] // test code
 
 #[path = "journal/disk.rs"]
 mod disk;
