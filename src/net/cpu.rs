@@ -39,8 +39,8 @@ pub fn pin(cpu: usize) -> io::Result<()> {
 
 /// Lets other threads run before the calling one, for work that nobody waits for.
 pub fn give_way() {
-    // SAFETY: takes plain numbers; of a thread 0 means the calling one, as the kernel has it (setpriority(2), notes).
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 10) };
+    // SAFETY: takes a plain number, and changes the calling thread alone (nice(2), notes on NPTL).
+    let _ = unsafe { libc::nice(10) };
 }
 
 /// The kernel's id of the calling thread.

@@ -8,11 +8,13 @@
 mod guard;
 mod journal;
 mod limiter;
+mod litellm;
 mod reliability;
 mod traces;
 mod usage;
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use super::histogram::{EXCHANGE_US, Histogram, Reading, SHORT_US};
@@ -333,166 +335,6 @@ impl Page<'_> {
         }
     }
 
-    /// The names of the LiteLLM deployment guide.
-    fn guide(&mut self, models: &[Model]) {
-        self.family("litellm_request_count", "untyped", "Requests by model and outcome.");
-        for model in models {
-            for (status, count) in [("success", model.by_status[0]), ("error", model.errors())] {
-                self.line("litellm_request_count", &[("status", status), ("model", &model.name)], count);
-            }
-        }
-        self.family("litellm_tokens_used", "untyped", "Tokens by model and direction.");
-        for model in models {
-            for (direction, count) in ["input", "output"].iter().zip(model.tokens) {
-                self.line("litellm_tokens_used", &[("model", &model.name), ("type", direction)], count);
-            }
-        }
-        self.family("litellm_cost", "untyped", "Cost in US dollars by model.");
-        for model in models {
-            self.real("litellm_cost", &[("model", &model.name)], model.cost);
-        }
-        let name = "litellm_request_duration_seconds";
-        self.family(
-            name,
-            "histogram",
-            "Duration of requests; also as bare samples for queries that name no bucket.",
-        );
-        for model in models {
-            self.histogram(name, &[("model", &model.name)], &model.duration);
-        }
-        for model in models {
-            for (bound, count) in model.duration.cumulative() {
-                self.line(name, &[("model", &model.name), ("le", &seconds_word(bound))], count);
-            }
-        }
-    }
-
-    /// LiteLLM's own families.
-    fn litellm(&mut self, models: &[Model]) {
-        self.litellm_requests(models);
-        for (name, help, pick) in [
-            ("litellm_input_tokens_metric_total", "Prompt tokens.", (|m| m.tokens[0]) as fn(&Model) -> u64),
-            ("litellm_output_tokens_metric_total", "Completion tokens.", |m| m.tokens[1]),
-            ("litellm_total_tokens_metric_total", "All tokens.", |m| m.tokens[0] + m.tokens[1]),
-        ] {
-            self.family(name, "counter", help);
-            for model in models {
-                self.line(name, &labels(model), pick(model));
-            }
-        }
-        self.family("litellm_spend_metric_total", "counter", "Cost in US dollars.");
-        for model in models {
-            self.real("litellm_spend_metric_total", &labels(model), model.cost);
-        }
-        for (name, help, pick) in [
-            (
-                "litellm_request_total_latency_metric",
-                "Duration of requests.",
-                (|m| &m.duration) as fn(&Model) -> &Reading,
-            ),
-            ("litellm_llm_api_latency_metric", "Time spent on endpoints.", |m| &m.upstream),
-            ("litellm_llm_api_time_to_first_token_metric", "Time to first token of streams.", |m| {
-                &m.first_token
-            }),
-            ("litellm_overhead_latency_metric", "The gateway's own share.", |m| &m.overhead),
-            ("litellm_deployment_latency_per_output_token", "Endpoint time by completion token.", |m| {
-                &m.per_token
-            }),
-        ] {
-            self.family(name, "histogram", help);
-            for model in models {
-                self.histogram(name, &labels(model), pick(model));
-            }
-        }
-        self.litellm_deployments(models);
-        self.litellm_queue();
-        self.family("litellm_in_flight_requests", "gauge", "Exchanges running now.");
-        let running: u64 = self.world.shards.iter().map(|shard| shard.metrics.exchanges.get()).sum();
-        self.line("litellm_in_flight_requests", &[], running);
-    }
-
-    fn litellm_requests(&mut self, models: &[Model]) {
-        let name = "litellm_proxy_total_requests_metric_total";
-        self.family(name, "counter", "Requests by model and status code.");
-        for model in models {
-            for (status, count) in
-                STATUSES.iter().zip(&model.by_status).filter(|(s, n)| **n > 0 || **s == 200)
-            {
-                self.line(name, &[("requested_model", &model.name), ("status_code", &word(*status))], *count);
-            }
-        }
-        let name = "litellm_proxy_failed_requests_metric_total";
-        self.family(name, "counter", "Failed requests by model, exception class and status.");
-        for model in models {
-            for (status, count) in
-                STATUSES.iter().zip(&model.by_status).filter(|(s, n)| **s != 200 && (**n > 0 || **s == 500))
-            {
-                let labels = [
-                    ("requested_model", model.name.as_str()),
-                    ("exception_class", exception(*status)),
-                    ("exception_status", &word(*status)),
-                ];
-                self.line(name, &labels, *count);
-            }
-        }
-        let name = "litellm_requests_metric_total";
-        self.family(name, "counter", "Requests by model.");
-        for model in models {
-            self.line(name, &labels(model), model.total());
-        }
-        let name = "litellm_llm_api_failed_requests_metric_total";
-        self.family(name, "counter", "Attempts that failed on an endpoint.");
-        for model in models {
-            self.line(name, &labels(model), model.attempts.iter().map(|attempts| attempts[1]).sum());
-        }
-    }
-
-    fn litellm_deployments(&mut self, models: &[Model]) {
-        let (catalog, _) = self.world.catalog();
-        let world = self.world;
-        for (name, kind, help) in [
-            ("litellm_deployment_success_responses_total", "counter", "Attempts answered by a deployment."),
-            ("litellm_deployment_failure_responses_total", "counter", "Attempts failed by a deployment."),
-            ("litellm_deployment_total_requests_total", "counter", "Attempts on a deployment."),
-            (
-                "litellm_deployment_cooled_down_total",
-                "counter",
-                "Times a deployment was marked unhealthy, or rested.",
-            ),
-            ("litellm_deployment_state", "gauge", "0 healthy, 1 partial outage, 2 complete outage."),
-        ] {
-            self.family(name, kind, help);
-            for deployment in &catalog.listed {
-                for candidate in &deployment.candidates {
-                    let endpoint = &world.registry[candidate.endpoint];
-                    let base = endpoint.config.url.to_string();
-                    let labels = [
-                        ("litellm_model_name", candidate.upstream_model.as_str()),
-                        ("model_id", &candidate.id),
-                        ("api_base", &base),
-                        ("requested_model", &deployment.name),
-                    ];
-                    let counted = models.iter().find(|model| model.slot == deployment.slot);
-                    let [success, failure] = counted
-                        .and_then(|model| model.attempts.get(endpoint.slot))
-                        .copied()
-                        .unwrap_or_default();
-                    let value = match name {
-                        "litellm_deployment_success_responses_total" => success,
-                        "litellm_deployment_failure_responses_total" => failure,
-                        "litellm_deployment_total_requests_total" => success + failure,
-                        "litellm_deployment_cooled_down_total" => {
-                            endpoint.marked_down() + endpoint.breaker_openings()
-                        }
-                        _ if !endpoint.health().is_up() || !endpoint.breaker().is_closed() => 2,
-                        _ => u64::from(endpoint.health().run() > 0),
-                    };
-                    self.line(name, &labels, value);
-                }
-            }
-        }
-    }
-
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
@@ -505,13 +347,14 @@ impl Page<'_> {
     }
 
     fn histogram(&mut self, name: &str, labels: &[(&str, &str)], reading: &Reading) {
-        for (bound, count) in reading.cumulative() {
-            let bound = seconds_word(bound);
-            let with: Vec<_> = labels.iter().copied().chain([("le", bound.as_str())]).collect();
-            self.line(&format!("{name}_bucket"), &with, count);
+        let labels = label_text(labels);
+        for ((_, count), bound) in reading.cumulative().zip(bound_words(reading.bounds)) {
+            let comma = if labels.is_empty() { "" } else { "," };
+            let _ = writeln!(self.out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
         }
-        self.real(&format!("{name}_sum"), labels, seconds(reading.sum_us));
-        self.line(&format!("{name}_count"), labels, reading.total());
+        let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        let _ = writeln!(self.out, "{name}_sum{braces} {}", seconds(reading.sum_us));
+        let _ = writeln!(self.out, "{name}_count{braces} {}", reading.total());
     }
 
     fn line(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
@@ -526,44 +369,26 @@ impl Page<'_> {
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)]) {
         self.out.push_str(name);
-        for (at, (label, value)) in labels.iter().enumerate() {
-            self.out.push_str(if at == 0 { "{" } else { "," });
-            let _ = write!(self.out, "{label}=\"");
-            for c in value.chars() {
-                match c {
-                    '\\' => self.out.push_str("\\\\"),
-                    '"' => self.out.push_str("\\\""),
-                    '\n' => self.out.push_str("\\n"),
-                    _ => self.out.push(c),
-                }
-            }
-            self.out.push('"');
-        }
         if !labels.is_empty() {
-            self.out.push('}');
+            let _ = write!(self.out, "{{{}}}", label_text(labels));
         }
     }
 }
 
-fn labels(model: &Model) -> [(&str, &str); 2] {
-    let upstream = model.name.strip_prefix("ollama/").unwrap_or(&model.name);
-    [("requested_model", &model.name), ("model", upstream)]
-}
-
-/// The class that LiteLLM raises for a status.
-fn exception(status: u16) -> &'static str {
-    match status {
-        400 | 422 => "BadRequestError",
-        401 => "AuthenticationError",
-        403 => "PermissionDeniedError",
-        404 => "NotFoundError",
-        408 | 504 => "Timeout",
-        429 => "RateLimitError",
-        499 => "ClientDisconnected",
-        503 => "ServiceUnavailableError",
-        500..=599 => "InternalServerError",
-        _ => "APIError",
+/// Labels as they stand between braces.
+fn label_text(labels: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (at, (label, value)) in labels.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        let _ = write!(text, "{comma}{label}=\"");
+        if value.contains(['\\', '"', '\n']) {
+            text.push_str(&value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"));
+        } else {
+            text.push_str(value);
+        }
+        text.push('"');
     }
+    text
 }
 
 fn word(status: u16) -> String {
@@ -579,8 +404,13 @@ fn seconds(us: u64) -> f64 {
     us / 1e6
 }
 
-fn seconds_word(bound: Option<u64>) -> String {
-    bound.map_or_else(|| "+Inf".to_owned(), |us| seconds(us).to_string())
+/// Bounds of a histogram as `le` has them; made once.
+fn bound_words(bounds: &'static [u64; 17]) -> &'static [String] {
+    static WORDS: [OnceLock<Vec<String>>; 2] = [OnceLock::new(), OnceLock::new()];
+    WORDS[usize::from(*bounds == SHORT_US)].get_or_init(|| {
+        let words = bounds.iter().map(|&us| seconds(us).to_string());
+        words.chain(["+Inf".to_owned()]).collect()
+    })
 }
 
 /// CPU time of a thread, from the scheduler's own count.
