@@ -11,7 +11,7 @@ pub mod check;
 mod defaults;
 pub mod edge;
 pub mod guard;
-mod moment;
+pub(crate) mod moment;
 pub mod observe;
 pub mod prices;
 mod problem;

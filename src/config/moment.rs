@@ -18,9 +18,9 @@ pub(super) fn parse(time: &Datetime) -> Option<SystemTime> {
         Offset::Z => 0,
         Offset::Custom { minutes } => i64::from(minutes),
     };
-    let days = days_from_civil(i64::from(date.year), i64::from(date.month), i64::from(date.day));
-    let minutes = i64::from(clock.hour) * 60 + i64::from(clock.minute) - offset_minutes;
-    let seconds = days * DAY_SECONDS + minutes * 60 + i64::from(clock.second.unwrap_or_default());
+    let day = (i64::from(date.year), i64::from(date.month), i64::from(date.day));
+    let time = (clock.hour.into(), clock.minute.into(), clock.second.unwrap_or_default().into());
+    let seconds = seconds(day, time) - offset_minutes * 60;
     let since = Duration::new(u64::try_from(seconds).ok()?, clock.nanosecond.unwrap_or_default());
     UNIX_EPOCH.checked_add(since)
 }
@@ -40,6 +40,11 @@ pub(super) fn text(time: SystemTime) -> String {
     }
     out.push('Z');
     out
+}
+
+/// Seconds from 1970 to year, month and day, and hour, minute and second, in UTC.
+pub(crate) const fn seconds(date: (i64, i64, i64), clock: (i64, i64, i64)) -> i64 {
+    days_from_civil(date.0, date.1, date.2) * DAY_SECONDS + clock.0 * 3600 + clock.1 * 60 + clock.2
 }
 
 /// Days from 1970-01-01 to a date.

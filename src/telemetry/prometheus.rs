@@ -5,6 +5,7 @@
 //! errors would be empty until the first one. Families that break Prometheus' naming rules are untyped, which
 //! `rate` does not mind and `promtool check metrics` accepts.
 
+mod certificates;
 mod guard;
 mod journal;
 mod limiter;
@@ -33,6 +34,7 @@ pub fn render(world: &World) -> String {
     page.keys();
     page.shards();
     page.reliability();
+    page.attempts(&models);
     page.limiter();
     page.guard();
     page.traces();
@@ -148,7 +150,7 @@ impl Page<'_> {
         );
         for model in models {
             for (status, count) in
-                STATUSES.iter().zip(&model.by_status).filter(|(s, n)| **n > 0 || **s == 200)
+                STATUSES.iter().zip(&model.by_status).filter(|(s, n)| **n > 0 || **s == 200 || **s >= 500)
             {
                 self.line(
                     "corelane_requests_total",
@@ -265,6 +267,7 @@ impl Page<'_> {
         self.shard_threads();
         self.process();
         self.journal();
+        self.certificates();
     }
 
     /// CPU time and kernel interface of the shards.

@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod h2;
 pub mod lane;
 pub mod open_loop;
+pub mod prometheus;
 pub mod tls;
 pub mod upstream;
 

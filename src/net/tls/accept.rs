@@ -16,12 +16,22 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
-use super::{Session, Unfit, provider};
+use super::{Session, Unfit, provider, validity};
 use crate::config::edge::{Certificate, Tls};
 
 /// Makes sessions for accepted connections.
 pub struct Acceptor {
     config: Arc<ServerConfig>,
+    expiries: Vec<Expiry>,
+}
+
+/// The end of a certificate's time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// Its file, as the configuration has it; no two are the same.
+    pub file: String,
+    /// `notAfter` of the server's own certificate, in seconds since 1970.
+    pub not_after_s: u64,
 }
 
 impl Acceptor {
@@ -30,7 +40,8 @@ impl Acceptor {
     /// # Errors
     /// All that is wrong with them.
     pub fn new(tls: &Tls) -> Result<Self, Vec<Unfit>> {
-        Ok(Self { config: Arc::new(server_config(tls)?) })
+        let (config, expiries) = server_config(tls)?;
+        Ok(Self { config: Arc::new(config), expiries })
     }
 
     /// Reads the files that `tls` names, to take the place of this one. Tickets made before stay good unless clients have
@@ -39,11 +50,11 @@ impl Acceptor {
     /// # Errors
     /// All that is wrong with them.
     pub fn renewed(&self, tls: &Tls) -> Result<Self, Vec<Unfit>> {
-        let mut fresh = server_config(tls)?;
+        let (mut fresh, expiries) = server_config(tls)?;
         if tls.client_ca.is_none() {
             fresh.ticketer = Arc::clone(&self.config.ticketer);
         }
-        Ok(Self { config: Arc::new(fresh) })
+        Ok(Self { config: Arc::new(fresh), expiries })
     }
 
     /// A session for a connection that has just come.
@@ -53,9 +64,15 @@ impl Acceptor {
     pub fn session(&self) -> Result<Session, rustls::Error> {
         Session::server(Arc::clone(&self.config))
     }
+
+    /// Until when the certificates are good, as they were read.
+    #[must_use]
+    pub fn expiries(&self) -> &[Expiry] {
+        &self.expiries
+    }
 }
 
-fn server_config(tls: &Tls) -> Result<ServerConfig, Vec<Unfit>> {
+fn server_config(tls: &Tls) -> Result<(ServerConfig, Vec<Expiry>), Vec<Unfit>> {
     let mut unfit = Vec::new();
     let certificates = Certificates::read(&tls.certificates, &mut unfit);
     let versions: &[_] = if tls.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
@@ -75,6 +92,7 @@ fn server_config(tls: &Tls) -> Result<ServerConfig, Vec<Unfit>> {
     if !unfit.is_empty() {
         return Err(unfit);
     }
+    let expiries = certificates.expiries(&tls.certificates);
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(certificates));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer =
@@ -84,7 +102,7 @@ fn server_config(tls: &Tls) -> Result<ServerConfig, Vec<Unfit>> {
         config.alpn_protocols.push(b"h2".to_vec());
     }
     config.alpn_protocols.push(b"http/1.1".to_vec());
-    Ok(config)
+    Ok((config, expiries))
 }
 
 fn client_verifier(path: &Path) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, String> {
@@ -164,6 +182,21 @@ impl Certificates {
         }
         self.all.push(Arc::new(certified));
         Ok(())
+    }
+
+    /// When each ends; `files` are what all of them were read from.
+    fn expiries(&self, files: &[Certificate]) -> Vec<Expiry> {
+        let mut expiries: Vec<Expiry> = Vec::new();
+        for (files, certified) in files.iter().zip(&self.all) {
+            let file = files.cert.display().to_string();
+            let own = certified.end_entity_cert().ok();
+            if let Some(not_after_s) = own.and_then(|own| validity::not_after_s(own))
+                && expiries.iter().all(|known| known.file != file)
+            {
+                expiries.push(Expiry { file, not_after_s });
+            }
+        }
+        expiries
     }
 
     /// Those for a host: of its name, else of the wildcard above it, else the first of all and those beside it.

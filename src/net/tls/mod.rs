@@ -10,8 +10,9 @@ mod connect;
 mod session;
 #[cfg(test)]
 mod tests;
+mod validity;
 
-pub use accept::Acceptor;
+pub use accept::{Acceptor, Expiry};
 pub use connect::Connector;
 pub use session::{Session, Stage};
 

@@ -145,7 +145,8 @@ fn the_certificate_is_that_of_the_name() {
     let ca = files.write("ca.pem", &authority.pem());
     let first = files.signed(&["first.example"], &authority);
     let wild = files.signed(&["*.wild.example", "wild.example"], &authority);
-    let acceptor = Acceptor::new(&settings(vec![first, wild])).unwrap();
+    let acceptor = Acceptor::new(&settings(vec![first.clone(), wild, first])).unwrap();
+    assert_eq!(acceptor.expiries().len(), 2, "a file that is named twice is told once");
     for (host, trusted) in [
         ("first.example", true),
         ("FIRST.example", true),
@@ -170,6 +171,11 @@ fn a_reload_is_for_new_connections_and_a_bad_one_for_none() {
 
     tls.certificates = vec![files.signed(&["new.example"], &authority)];
     let acceptor = old.renewed(&tls).unwrap();
+    let files_of =
+        |acceptor: &Acceptor| acceptor.expiries().iter().map(|one| one.file.clone()).collect::<Vec<_>>();
+    assert!(
+        files_of(&old)[0].ends_with("old.example.pem") && files_of(&acceptor)[0].ends_with("new.example.pem")
+    );
     let (mut sealed, mut opened) = (Vec::new(), Vec::new());
     server.seal(b"still here", &mut sealed).unwrap();
     client.receive(sealed, &mut opened).unwrap();

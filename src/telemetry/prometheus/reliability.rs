@@ -1,6 +1,8 @@
 //! Families of what keeps failures from clients: breakers, retries, fallbacks, and the queue.
 
-use super::{Page, Reading};
+use std::collections::HashSet;
+
+use super::{Model, Page, Reading};
 use crate::breaker::{Breaker, Reason, State};
 use crate::net::clock;
 use crate::telemetry::histogram::EXCHANGE_US;
@@ -41,6 +43,34 @@ impl Page<'_> {
         self.world.shards.iter().for_each(|shard| shard.metrics.queue_wait.add_to(&mut waits));
         self.family("corelane_queue_wait_seconds", "histogram", "Time in line, served or not.");
         self.histogram("corelane_queue_wait_seconds", &[], &waits);
+    }
+
+    /// Attempts by model, endpoint and outcome; there from the start for every pair that may be tried.
+    pub(super) fn attempts(&mut self, models: &[Model]) {
+        let world = self.world;
+        let (catalog, _) = world.catalog();
+        let pairs = catalog.listed.iter().flat_map(|deployment| {
+            deployment.candidates.iter().map(|candidate| (deployment.slot, candidate.endpoint))
+        });
+        let pairs: HashSet<(usize, usize)> = pairs.collect();
+        let name = "corelane_attempts_total";
+        self.family(name, "counter", "Attempts by model, endpoint and outcome.");
+        for model in models {
+            for (at, endpoint) in world.registry.iter().enumerate() {
+                let counts = model.attempts.get(endpoint.slot).copied().unwrap_or_default();
+                if counts == [0, 0] && !pairs.contains(&(model.slot, at)) {
+                    continue;
+                }
+                for (outcome, count) in ["success", "failure"].iter().zip(counts) {
+                    let labels = [
+                        ("model", model.name.as_str()),
+                        ("endpoint", &endpoint.config.name),
+                        ("outcome", outcome),
+                    ];
+                    self.line(name, &labels, count);
+                }
+            }
+        }
     }
 
     /// The time in line under LiteLLM's name, and who stood in for whom.
