@@ -198,20 +198,39 @@ impl<'a> Recorder<'a> {
         self.is_broken = true; // until it is known to be whole
         if let Err(error) = writer.write(&self.segment.file, &self.batch, self.segment.length).await {
             if self.segment.is_regular {
-                let _ = self.mend(); // tried again before the next write
+                let _ = self.keep_whole_lines(now).and_then(|()| self.mend()); // tried again before the next write
             }
             return Err(error);
         }
         self.is_broken = false;
-        self.unsynced = true;
-        self.segment.length += self.batch.len() as u64;
-        self.segment.begun_ms.get_or_insert(now.ms);
-        Counts::add(&self.queue.counts.bytes, self.batch.len() as u64);
-        Counts::add(&self.queue.counts.lines, self.batch_lines);
-        self.segment.is_cut = false;
-        self.batch_lines = 0;
-        self.batch.clear();
+        self.written(self.batch.len(), self.batch_lines, now);
         self.batch.shrink_to(2 * BATCH); // a line may have been long
+        Ok(())
+    }
+
+    /// The first `bytes` of the batch, so many lines, are in the file.
+    fn written(&mut self, bytes: usize, lines: u64, now: Now) {
+        self.unsynced = true;
+        self.segment.length += bytes as u64;
+        self.segment.begun_ms.get_or_insert(now.ms);
+        self.segment.is_cut = false;
+        Counts::add(&self.queue.counts.bytes, bytes as u64);
+        Counts::add(&self.queue.counts.lines, lines);
+        self.batch_lines -= lines;
+        self.batch.drain(..bytes);
+    }
+
+    /// A write has failed on the way. Writers write in order, so the lines that fitted stay: a disk that has less room than
+    /// waits takes what it can.
+    fn keep_whole_lines(&mut self, now: Now) -> io::Result<()> {
+        let more = self.segment.file.metadata()?.len().saturating_sub(self.segment.length);
+        let more = usize::try_from(more).unwrap_or(usize::MAX).min(self.batch.len());
+        let part = self.batch.get(..more).unwrap_or_default();
+        let Some(end) = part.iter().rposition(|&byte| byte == b'\n') else { return Ok(()) };
+        // The end of a line that was cut before is no line of ours.
+        let ends = part.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        let lines = (ends - u64::from(self.segment.is_cut)).min(self.batch_lines);
+        self.written(end + 1, lines, now);
         Ok(())
     }
 
