@@ -99,8 +99,9 @@ async fn steps(
         }
         Err(Some(failure)) => Err(Some(failure)),
         Err(None) => {
-            let _spent = if moderates { admit::spend_none(shard, &admitted, manner)? } else { None };
+            let spent = if moderates { admit::spend_none(shard, &admitted, manner)? } else { None };
             let answer = Box::pin(local::answer(shard, client, incoming, body_at, &admitted, manner)).await?;
+            drop(spent); // what was reserved is back before the client can ask again
             say(client, answer, manner, record).await
         }
     }
