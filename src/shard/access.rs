@@ -37,6 +37,8 @@ pub struct Record {
     said: Said,
     /// The answer came to its end: its counts are whole.
     whole: bool,
+    /// What it has used is known, as well as it can be.
+    counted: bool,
     request_bytes: u64,
     pub(super) attempts: u32,
     pub(super) fallbacks: u32,
@@ -98,6 +100,7 @@ impl Record {
             usage: Usage::default(),
             said: Said::default(),
             whole: false,
+            counted: false,
             request_bytes: 0,
             attempts: 0,
             fallbacks: 0,
@@ -138,9 +141,12 @@ impl Record {
         (self.content_us > 0).then_some((self.usage.input_all(), self.usage.output))
     }
 
-    /// The answer is over: what its endpoint did not count is estimated, and what it did is learned from.
+    /// The answer is over; once: what its endpoint did not count is estimated, and what it did is learned from.
     pub fn count(&mut self, shard: &Shard) {
         let Some(deployment) = self.deployment.as_ref().filter(|_| self.content_us > 0) else { return };
+        if std::mem::replace(&mut self.counted, true) {
+            return;
+        }
         let mut learned = shard.learned.borrow_mut();
         if learned.len() <= deployment.slot {
             learned.resize_with(deployment.slot + 1, Default::default);

@@ -188,6 +188,9 @@ async fn serve_model(
         }
         result.map_err(Some)?;
     }
+    if !answer.is_stream() {
+        settle(shard, &mut spent, record); // before the client can ask again
+    }
     let after = relay::answer(shard, client, answer, screen, manner, record, limits).await;
     settle(shard, &mut spent, record);
     drop(held);
