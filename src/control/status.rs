@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use crate::breaker::{Breaker, State};
+use crate::breaker::Breaker;
 use crate::catalog::Candidate;
+use crate::explain;
 use crate::health::Word;
 use crate::net::clock;
 use crate::world::World;
@@ -105,14 +106,5 @@ fn journal(world: &World) -> Option<Value> {
 /// A breaker as people read it; the time of its next trial in milliseconds from now.
 #[must_use]
 pub fn breaker(breaker: &Breaker) -> Value {
-    let now_ms = clock::now_ms();
-    match breaker.state(now_ms) {
-        State::Closed => json!({"state": "closed"}),
-        State::HalfOpen { reason } => json!({"state": "half_open", "reason": reason.name()}),
-        State::Open { until_ms, reason } => json!({
-            "state": "open",
-            "reason": reason.name(),
-            "retry_in_ms": until_ms.saturating_sub(now_ms),
-        }),
-    }
+    explain::breaker(breaker, clock::now_ms())
 }

@@ -201,7 +201,9 @@ fn candidate(ask: &Ask<'_>, deployment: &Deployment, at: usize, standing: Option
     value
 }
 
-fn breaker(breaker: &Breaker, now_ms: u64) -> Value {
+/// A breaker as people read it; the time of its next trial in milliseconds from `now_ms`.
+#[must_use]
+pub fn breaker(breaker: &Breaker, now_ms: u64) -> Value {
     match breaker.state(now_ms) {
         State::Closed => json!({"state": "closed"}),
         State::HalfOpen { reason } => json!({"state": "half_open", "reason": reason.name()}),

@@ -31,6 +31,7 @@ use crate::wire::http1::Method;
 use crate::world::World;
 
 pub use ask::{Asked, parse};
+pub use endpoint::breaker;
 
 /// Who reads the explanation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
