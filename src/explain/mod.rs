@@ -188,7 +188,7 @@ fn route_step(
     task: Option<Task>,
     report: &mut Report,
 ) {
-    let named = |what: &str| format!("{} {}: {what}", method(ask.method), ask.path);
+    let named = |what: &str| format!("{} {}: {what}", ask.method.name(), ask.path);
     let own = |report: &mut Report, what: &str| {
         report.step("route", named(what), "the gateway answers this itself", json!({}));
     };
@@ -321,18 +321,6 @@ fn deadlines(ask: &Ask<'_>, view: &View, first: &Deployment, last: &Deployment, 
         "total_ms": ms(total),
     });
     report.step("deadlines", format!("{total:?} in all"), why, phases);
-}
-
-fn method(method: Method) -> &'static str {
-    match method {
-        Method::Get => "GET",
-        Method::Head => "HEAD",
-        Method::Post => "POST",
-        Method::Put => "PUT",
-        Method::Patch => "PATCH",
-        Method::Delete => "DELETE",
-        Method::Options => "OPTIONS",
-    }
 }
 
 fn word(task: Task) -> &'static str {

@@ -11,12 +11,11 @@ use super::admit::{self, Admitted};
 use super::exchange::Exit;
 use super::head::Incoming;
 use super::reply::Manner;
-use super::screen::Pace;
+use super::screen::{Here, Pace};
 use crate::api::{Failure, FailureKind};
 use crate::explain::{self, Ask, Now, Sight};
 use crate::limit::client;
 use crate::net::{Client, clock};
-use crate::reading::Turns;
 use crate::wire::http1::request::Name;
 use crate::wire::http1::{Framing, Method, field};
 use crate::world::Reservation;
@@ -34,21 +33,6 @@ pub fn is_asked(shard: &Shard, incoming: &Incoming) -> bool {
     }
     let value = field::find(&incoming.buffer, incoming.request.head_bytes, NAME);
     value.is_some_and(|value| value != b"0" && !value.eq_ignore_ascii_case(b"false"))
-}
-
-struct Here<'a> {
-    shard: &'a Shard,
-    pace: Pace,
-}
-
-impl Turns for Here<'_> {
-    fn now_ns(&self) -> u64 {
-        clock::now_ns()
-    }
-
-    async fn step(&mut self) {
-        self.pace.step(self.shard).await;
-    }
 }
 
 /// The answer, head and body.

@@ -46,9 +46,11 @@ impl Pace {
 }
 
 /// A shard that reads: verdicts are remembered, and it is never held for long.
-struct Here<'a> {
-    shard: &'a Shard,
-    pace: Pace,
+pub struct Here<'a> {
+    /// Which.
+    pub shard: &'a Shard,
+    /// Its turns.
+    pub pace: Pace,
 }
 
 impl Turns for Here<'_> {

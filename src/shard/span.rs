@@ -149,7 +149,7 @@ impl Tracing {
                 .filter(|state| state.len() <= STATE_BYTES_MAX)
                 .map(str::to_owned),
             request_id: manner.request_id.clone(),
-            method: names::method(request.method),
+            method: request.method.name(),
             route: named.route,
             path: cut(request.path.text(buffer)).to_owned(),
             secure: manner.secure,

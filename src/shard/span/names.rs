@@ -39,19 +39,6 @@ pub fn route(method: Method, path: &str) -> Named {
     }
 }
 
-/// `http.request.method`.
-pub fn method(method: Method) -> &'static str {
-    match method {
-        Method::Get => "GET",
-        Method::Head => "HEAD",
-        Method::Post => "POST",
-        Method::Put => "PUT",
-        Method::Patch => "PATCH",
-        Method::Delete => "DELETE",
-        Method::Options => "OPTIONS",
-    }
-}
-
 /// `gen_ai.operation.name`; the last three are ours, the conventions have no word for them.
 pub fn operation(task: Option<Task>) -> &'static str {
     match task {
