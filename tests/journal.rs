@@ -224,10 +224,10 @@ fn a_disk_that_is_full_and_then_is_not() {
         written(&gateway, 450);
         assert_eq!(numbers(&fs::read_to_string(&log).unwrap()), (0..450).collect::<Vec<_>>(), "{name}");
         assert_eq!(metric(&gateway, "corelane_journal_lines_dropped_total"), 0);
+        terminate(&mut gateway); // what it says comes after what it does
         let told = gateway.log();
         let count = |text: &str| told.matches(text).count();
         assert_eq!((count("the journal cannot be written"), count("written again")), (1, 1), "{told}");
-        terminate(&mut gateway);
     }
 }
 
@@ -282,7 +282,9 @@ fn an_upgrade_in_place_loses_no_line() {
         let folder = Folder::make();
         let (listen, admin, door) = (free(), free(), folder.0.join("door.sock"));
         let server = format!("handover_socket = {door:?}\ndrain_timeout = \"5s\"\n");
-        let settings = format!("writer = \"{name}\"\nsegment_bytes_max = \"1MiB\"\ncompress = true");
+        let settings = format!(
+            "writer = \"{name}\"\nsegment_bytes_max = \"1MiB\"\nsegments_max = 10000\ncompress = true"
+        );
         let toml = toml(&folder.log(), &settings, &server, [&listen, &admin]);
         let mut old = Gateway::start(&toml);
         let stop = AtomicBool::new(false);
