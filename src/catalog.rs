@@ -45,6 +45,8 @@ pub struct Deployment {
     pub fallbacks: Vec<String>,
     /// Models that are asked when the request is too long for this one.
     pub context_window_fallbacks: Vec<String>,
+    /// Whether its answers may be given again.
+    pub cache: bool,
     strategy: Strategy,
     turns: Vec<u16>,
     cursor: Arc<CachePadded<AtomicUsize>>,
@@ -295,6 +297,7 @@ impl Deployment {
             candidates,
             price: rule.price.unwrap_or_default(),
             guard: rule.guard,
+            cache: rule.cache,
             strategy: rule.strategy,
             turns,
             cursor: old.map(|old| Arc::clone(&old.cursor)).unwrap_or_default(),

@@ -7,6 +7,7 @@ pub mod balance;
 pub mod boot;
 pub mod breaker;
 pub mod budget;
+pub mod cache;
 pub mod catalog;
 pub mod cli;
 pub mod config;

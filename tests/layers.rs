@@ -19,7 +19,7 @@ const fn room(name: &'static str, may: &'static [&'static str], why: &'static st
 }
 
 /// Who may import whom, the ground first.
-const ROOMS: [Room; 36] = [
+const ROOMS: [Room; 37] = [
     room("wire", &[], "sans-io parsers: bytes in, values out, fuzzed alone"),
     room("telemetry::metric", &[], "counters, and nothing that is counted"),
     room("telemetry::histogram", &[], "arithmetic"),
@@ -34,6 +34,7 @@ const ROOMS: [Room; 36] = [
     room("balance", &["config"], "decides who is picked, by the strategy's name and numbers"),
     room("api", &["config", "usage", "wire"], "dialects and bodies, spliced on the wire's scanners"),
     room("api::models", &["catalog", "config", "wire"], "the lists of models, written from the catalog"),
+    room("cache", &["api", "config", "usage"], "what is equal, kept and shared; the time is an argument"),
     room("route", &["api", "wire"], "a method and a path to a task"),
     room("telemetry::log", &["config", "journal::queue"], "levels, and the place of access lines"),
     room("journal::queue", &[], "what the shards push and the journal pops"),
@@ -74,6 +75,7 @@ const ROOMS: [Room; 36] = [
     room(
         "world",
         &[
+            "cache",
             "catalog",
             "config",
             "guard",
@@ -98,7 +100,7 @@ const ROOMS: [Room; 36] = [
     ),
     room(
         "telemetry",
-        &["breaker", "config", "journal::queue", "net::clock", "usage", "world"],
+        &["breaker", "cache", "config", "journal::queue", "net::clock", "usage", "world"],
         "the pages of metrics are written from the world, now",
     ),
     room(
@@ -107,6 +109,7 @@ const ROOMS: [Room; 36] = [
             "api",
             "breaker",
             "budget",
+            "cache",
             "catalog",
             "config",
             "explain",

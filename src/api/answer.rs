@@ -3,7 +3,7 @@
 use base64::Engine as _;
 
 use super::speech::{self, Part, Voice};
-use super::stream::cost_member;
+use super::stream::{cost_member, finished};
 use super::{Dialect, Task, Usage};
 use crate::config::Price;
 use crate::usage::estimate::Said;
@@ -112,6 +112,24 @@ impl Answer {
         self.cost.is_none()
             && self.model.is_none_or(|span| span.of_bytes(body) == model)
             && (!base64 || self.data.is_none())
+    }
+}
+
+/// Whether a whole answer is one that could be given again: so many choices, each come to its end.
+#[must_use]
+pub fn is_complete(body: &[u8], task: Task, choices: u64) -> bool {
+    let member = |name: &[u8]| json::find(body, name).map(|member| member.value.of_bytes(body));
+    let is_text = |value: Option<&[u8]>| value.is_some_and(|value| value.first() == Some(&b'"'));
+    match task {
+        Task::Chat | Task::Completions => {
+            member(b"choices").is_some_and(|all| choices > 0 && finished(all) >= choices)
+        }
+        Task::Messages => is_text(member(b"stop_reason")),
+        Task::NativeChat | Task::NativeGenerate => member(b"done") == Some(b"true"),
+        Task::Embeddings => member(b"data").is_some_and(|data| data.starts_with(b"[")),
+        Task::NativeEmbed => member(b"embeddings").is_some_and(|data| data.starts_with(b"[")),
+        Task::NativeEmbeddings => member(b"embedding").is_some_and(|data| data.starts_with(b"[")),
+        _ => false,
     }
 }
 

@@ -4,12 +4,14 @@
 //! offsets of the original; from it come the routing fields and the places to splice. Keys that two readers could
 //! take differently (duplicates, after unescaping) are refused. Everything else passes byte for byte.
 
+mod digest;
+
 use std::fmt;
 use std::time::Duration;
 
 use simd_json::{Buffers, Node, StaticNode, Tape};
 
-use super::{Task, Texts, prompt};
+use super::{CacheControl, Dialect, Task, Texts, prompt};
 use crate::config::Kind;
 use crate::wire::Span;
 use crate::wire::json::{self, DEPTH_MAX};
@@ -66,6 +68,15 @@ impl Default for Scratch {
     }
 }
 
+/// What is read of a body beside what routing needs.
+#[derive(Default)]
+pub struct Also<'a> {
+    /// What people wrote in it goes here.
+    pub texts: Option<&'a mut Texts>,
+    /// Its sum.
+    pub digest: bool,
+}
+
 /// What routing needs, and where to splice. Spans are of the original body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
@@ -83,6 +94,12 @@ pub struct View {
     pub messages: usize,
     /// Tokens of output that the request allows.
     pub output_max: Option<u64>,
+    /// Answers asked for beside each other.
+    pub choices: u64,
+    /// What the body says of caches.
+    pub cache: CacheControl,
+    /// A sum of all that is for the endpoint, the same for bodies that mean the same; `None`: nobody wants it.
+    pub digest: Option<[u8; 32]>,
     task: Task,
     model_value: Span,
     max_completion_tokens: Option<json::Member>,
@@ -102,37 +119,32 @@ impl View {
     /// # Errors
     /// The body is not what `task` takes.
     pub fn read(scratch: &mut Scratch, body: &[u8], task: Task) -> Result<Self, BodyError> {
-        Self::parse(scratch, body, task, None)
+        Self::read_with(scratch, body, task, Also::default())
     }
 
-    /// Reads `body`, and into `texts` what people wrote in it.
+    /// Reads `body`, and what `also` says.
     ///
     /// # Errors
     /// The body is not what `task` takes.
-    pub fn read_with_texts(
+    pub fn read_with(
         scratch: &mut Scratch,
         body: &[u8],
         task: Task,
-        texts: &mut Texts,
-    ) -> Result<Self, BodyError> {
-        Self::parse(scratch, body, task, Some(texts))
-    }
-
-    fn parse(
-        scratch: &mut Scratch,
-        body: &[u8],
-        task: Task,
-        texts: Option<&mut Texts>,
+        also: Also<'_>,
     ) -> Result<Self, BodyError> {
         scratch.copy.clear();
         scratch.copy.extend_from_slice(body);
         let mut tape = scratch.tape.take().unwrap_or_else(|| Tape(Vec::with_capacity(64))).reset();
         let base = scratch.copy.as_ptr() as usize;
         let parsed = simd_json::fill_tape(&mut scratch.copy, &mut scratch.buffers, &mut tape);
-        let view =
+        let mut view =
             if parsed.is_ok() { Reader::new(body, base, task).read(&tape.0) } else { Err(BodyError::Json) };
-        if let (Some(texts), Ok(_)) = (texts, &view) {
+        if let (Some(texts), Ok(_)) = (also.texts, &view) {
             prompt::read(&tape.0, body, base, texts);
+        }
+        if let (true, Ok(view)) = (also.digest, &mut view) {
+            let is_ours = |key: &str| task.dialect() == Dialect::Openai && FOR_THE_GATEWAY.contains(&key);
+            view.digest = Some(digest::of(&tape.0, is_ours));
         }
         scratch.tape = Some(tape.reset());
         if body.len() > SCRATCH_KEPT {
@@ -303,6 +315,9 @@ impl<'a> Reader<'a> {
             timeout_s: None,
             messages: 0,
             output_max: None,
+            choices: 1,
+            cache: CacheControl::default(),
+            digest: None,
             task,
             model_value: Span::default(),
             max_completion_tokens: None,
@@ -352,7 +367,7 @@ impl<'a> Reader<'a> {
     fn take(&mut self, key: &str, value: &Node<'_>, inside: &[Node<'_>]) -> Result<(), BodyError> {
         match key {
             "model" => self.take_model(key, value, "model")?,
-            "name" if self.task.dialect() == super::Dialect::Ollama && self.model.is_none() => {
+            "name" if self.task.dialect() == Dialect::Ollama && self.model.is_none() => {
                 self.take_model(key, value, "name")?;
             }
             "stream" => match value {
@@ -377,18 +392,21 @@ impl<'a> Reader<'a> {
                 self.view.output_max = count(value).or(self.view.output_max);
             }
             "max_output_tokens" => self.view.output_max = count(value),
-            "options" if self.task.dialect() == super::Dialect::Ollama => {
+            "options" if self.task.dialect() == Dialect::Ollama => {
                 let predicted = member_of(value, inside, "num_predict").and_then(count);
                 self.view.output_max = predicted.or(self.view.output_max);
             }
+            "n" => self.view.choices = count(value).unwrap_or(1),
+            "cache" if self.task.dialect() == Dialect::Openai => {
+                self.take_cache(value, inside)?;
+                self.remove(key);
+            }
             "encoding_format" => self.view.wants_base64 = matches!(value, Node::String("base64")),
-            "timeout" if self.task.dialect() == super::Dialect::Openai => {
+            "timeout" if self.task.dialect() == Dialect::Openai => {
                 self.view.timeout_s = number(value);
                 self.remove(key);
             }
-            _ if FOR_THE_GATEWAY.contains(&key) && self.task.dialect() == super::Dialect::Openai => {
-                self.remove(key)
-            }
+            _ if FOR_THE_GATEWAY.contains(&key) && self.task.dialect() == Dialect::Openai => self.remove(key),
             _ => return self.take_input(key, value),
         }
         Ok(())
@@ -402,6 +420,19 @@ impl<'a> Reader<'a> {
         self.view.model = (*model).to_owned();
         self.model = self.member(key).map(|member| member.value);
         Ok(())
+    }
+
+    fn take_cache(&mut self, value: &Node<'_>, inside: &[Node<'_>]) -> Result<(), BodyError> {
+        match value {
+            Node::Object { .. } => {
+                let wrong = |what| BodyError::Field("cache", what);
+                members(value, inside)
+                    .try_for_each(|(key, value)| self.view.cache.take(key, value))
+                    .map_err(wrong)
+            }
+            Node::Static(StaticNode::Null) => Ok(()),
+            _ => Err(BodyError::Field("cache", "must be an object")),
+        }
     }
 
     /// Checks the field that holds what the model is to read.
@@ -478,19 +509,26 @@ fn wants_usage(options: &Node<'_>, inside: &[Node<'_>]) -> bool {
 
 /// The member `name` of `object`, whose members are at the start of `inside`; the last of several, as for most readers.
 fn member_of<'a, 'n>(object: &Node<'_>, inside: &'a [Node<'n>], name: &str) -> Option<&'a Node<'n>> {
-    let Node::Object { len, .. } = object else { return None };
-    let (mut at, mut found) = (0, None);
-    for _ in 0..*len {
-        let (key, value) = (inside.get(at)?, inside.get(at + 1)?);
-        if matches!(key, Node::String(key) if *key == name) {
-            found = Some(value);
-        }
+    members(object, inside).filter(|(key, _)| *key == name).map(|(_, value)| value).last()
+}
+
+/// The members of `object`, which are at the start of `inside`.
+fn members<'a, 'n>(
+    object: &Node<'_>,
+    inside: &'a [Node<'n>],
+) -> impl Iterator<Item = (&'a str, &'a Node<'n>)> {
+    let len = if let Node::Object { len, .. } = object { *len } else { 0 };
+    let mut at = 0;
+    (0..len).map_while(move |_| {
+        let (Some(Node::String(key)), Some(value)) = (inside.get(at), inside.get(at + 1)) else {
+            return None;
+        };
         at += 2 + match value {
             Node::Object { count, .. } | Node::Array { count, .. } => *count,
             _ => 0,
         };
-    }
-    found
+        Some((*key, value))
+    })
 }
 
 fn count(value: &Node<'_>) -> Option<u64> {

@@ -40,6 +40,8 @@ pub enum Kind {
     UpstreamDied,
     UpstreamTimeout,
     DeadlineExceeded,
+    /// Only a stored answer was wanted, and there is none.
+    NotCached,
     /// An error answer of the endpoint: its status and words are kept.
     UpstreamStatus,
     Http,
@@ -111,6 +113,7 @@ impl Kind {
             Self::ConnectFailed => (502, "api_error", Some("upstream_unreachable")),
             Self::UpstreamBroken | Self::UpstreamDied => (502, "api_error", Some("upstream_broken")),
             Self::UpstreamTimeout | Self::DeadlineExceeded => (504, "api_error", Some("timeout")),
+            Self::NotCached => (504, "api_error", Some("not_cached")),
             Self::UpstreamStatus => (502, "api_error", None),
             Self::PromptBlocked => (400, "prompt_blocked", Some("content_filter")),
             Self::ResponseBlocked => (400, "response_blocked", Some("content_filter")),

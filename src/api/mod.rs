@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod cache_control;
 pub mod error;
 pub mod models;
 pub mod prompt;
@@ -14,6 +15,7 @@ pub mod usage;
 
 pub use answer::Answer;
 pub use body::{BodyError, View};
+pub use cache_control::CacheControl;
 pub use error::{Failure, Kind as FailureKind};
 pub use prompt::Texts;
 pub use stream::Stream;

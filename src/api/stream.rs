@@ -35,6 +35,8 @@ pub struct Stream {
     strip_usage: bool,
     kept: Vec<u8>,
     progress: Progress,
+    /// Choices that have said so.
+    finished: u64,
     usage: Usage,
     /// What tokens cost, if the client is to see it beside them.
     price: Option<Price>,
@@ -66,6 +68,7 @@ impl Stream {
             strip_usage,
             kept: Vec::new(),
             progress,
+            finished: 0,
             usage: Usage::default(),
             price: None,
             said: Said::default(),
@@ -126,6 +129,13 @@ impl Stream {
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.progress
+    }
+
+    /// Whether so many answers beside each other are complete; of a dialect that has one, whether the stream is.
+    #[must_use]
+    pub fn has_finished(&self, choices: u64) -> bool {
+        let counts = matches!(self.task, Task::Chat | Task::Completions);
+        self.progress == Progress::Complete && (!counts || self.finished >= choices)
     }
 
     /// Takes bytes of the endpoint and appends what the client gets.
@@ -290,9 +300,9 @@ impl Stream {
 
     /// An OpenAI chunk.
     fn chunk(&mut self, data: &[u8], found: &Found) -> Verdict {
-        if let Some(choices) = found.choices
-            && finishes(choices.of_bytes(data))
-        {
+        let finished = found.choices.map_or(0, |choices| finished(choices.of_bytes(data)));
+        if finished > 0 {
+            self.finished += finished;
             self.progress = Progress::Complete;
         }
         let mut edit = None;
@@ -434,17 +444,18 @@ impl Found {
     }
 }
 
-/// Whether a choice has a `finish_reason` that is a string. The quoted key cannot stand inside a JSON string, where
+/// How many choices have a `finish_reason` that is a string. The quoted key cannot stand inside a JSON string, where
 /// its quotes would be escaped.
-fn finishes(choices: &[u8]) -> bool {
+pub(super) fn finished(choices: &[u8]) -> u64 {
     let key = b"\"finish_reason\"";
-    memmem::find_iter(choices, key).any(|at| {
+    let finished = memmem::find_iter(choices, key).filter(|&at| {
         let escaped = at > 0 && choices.get(at - 1) == Some(&b'\\'); // it ends a longer key
         let colon = json::space(choices, at + key.len());
         !escaped
             && choices.get(colon) == Some(&b':')
             && choices.get(json::space(choices, colon + 1)) == Some(&b'"')
-    })
+    });
+    finished.count() as u64
 }
 
 fn is_empty_array(value: &[u8]) -> bool {

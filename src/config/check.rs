@@ -1,11 +1,11 @@
 //! From a file's text to a `Config`, or to all that is wrong with it.
 //!
 //! The file is parsed with the place of every value kept, then read section by section; a mistake is noted and the
-//! default stands in, so that one run tells everything. Nothing is ignored: an unknown key is a mistake, and so is
-//! a section that this version does not build (`unavailable`).
+//! default stands in, so that one run tells everything. Nothing is ignored: an unknown key is a mistake.
 //! What is allowed and still cannot do what it says is told as a warning, once nothing else is wrong (`fallbacks`).
 //! Cost: some milliseconds at start and at a reload, never on a request's way.
 
+mod cache;
 mod cors;
 mod endpoints;
 mod fallbacks;
@@ -20,7 +20,6 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod unavailable;
 
 use std::fs::File;
 use std::io::Read;
@@ -139,12 +138,12 @@ fn read_file(root: &mut Table<'_>) -> Config {
         guard,
         limits,
         keys,
+        cache: root.section("cache", cache::read),
         log: root.section("log", observe::read_log),
         tracing: root.section("tracing", observe::read_tracing),
         usage: root.section("usage", observe::read_usage),
         metrics: root.section("metrics", observe::read_metrics),
     };
-    unavailable::refuse_sections(root);
     if root.report.is_clean() {
         fallbacks::warn(root, &config);
     }

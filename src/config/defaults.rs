@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cache::Cache;
 use super::check::guard::absent;
 use super::edge::{Cors, Limits, Tls};
 use super::observe::{Format, Journal, Tracing, UsageRules, Writer};
@@ -39,6 +40,7 @@ pub fn builtin() -> Config {
         guard: absent(),
         limits: Limits::default(),
         keys: Vec::new(),
+        cache: Cache::default(),
         log: Log::default(),
         tracing: Tracing::default(),
         usage: UsageRules::default(),
@@ -58,6 +60,7 @@ pub(super) fn any_model(strategy: Strategy, weights: Vec<u32>, timeouts: &Timeou
         price: None,
         fallbacks: Vec::new(),
         context_window_fallbacks: Vec::new(),
+        cache: true,
         timeouts: timeouts.clone(),
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::Secret;
 
@@ -133,8 +134,21 @@ pub struct Key {
     pub budget: f64,
     /// After which `budget` begins anew, counted from 1970 on; zero: never.
     pub budget_period: Duration,
+    /// Keys of one group share what the cache keeps; `None`: it has its own.
+    pub cache_group: Option<String>,
     /// From then on it is refused.
     pub expires: Option<SystemTime>,
+}
+
+impl KeySecret {
+    /// Its SHA-256.
+    #[must_use]
+    pub fn sum(&self) -> [u8; 32] {
+        match self {
+            Self::Plain(secret) => Sha256::digest(secret.expose()).into(),
+            Self::Sha256(sum) => *sum,
+        }
+    }
 }
 
 /// How a key's secret is known.

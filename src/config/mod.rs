@@ -6,6 +6,7 @@
 //! `Model::endpoints` is in range; no threshold, weight or size is zero where zero makes no sense.
 
 mod address;
+pub mod cache;
 mod changes;
 pub mod check;
 mod defaults;
@@ -63,6 +64,8 @@ pub struct Config {
     pub limits: edge::Limits,
     /// Who may call; empty: everyone.
     pub keys: Vec<edge::Key>,
+    /// Answers that are given again.
+    pub cache: cache::Cache,
     /// What is logged, and where to.
     pub log: Log,
     /// Which requests are traced, and for whom.
@@ -221,6 +224,8 @@ pub struct Model {
     pub fallbacks: Vec<String>,
     /// Public names that are asked in turn when the prompt is too long for this one.
     pub context_window_fallbacks: Vec<String>,
+    /// Whether its answers may be given again, where there is a cache.
+    pub cache: bool,
     /// Its deadlines, complete: what the model does not say is as in [`Config::timeouts`].
     pub timeouts: Timeouts,
 }

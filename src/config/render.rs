@@ -4,6 +4,7 @@
 //! `parse`, so that it is never sent, or asked for, in place of the real one. The SHA-256 of a key is shown: it is
 //! what the file has in place of the secret.
 
+pub(super) mod cache;
 pub(super) mod edge;
 pub(super) mod guard;
 pub(super) mod observe;
@@ -43,6 +44,7 @@ pub fn effective(config: &Config) -> String {
     guard::write(&mut page, &config.guard);
     edge::write_limits(&mut page, &config.limits);
     config.keys.iter().for_each(|key| edge::write_key(&mut page, key, &config.guard));
+    cache::write(&mut page, &config.cache);
     observe::write_log(&mut page, &config.log);
     observe::write_tracing(&mut page, &config.tracing);
     observe::write_usage(&mut page, &config.usage);
@@ -138,6 +140,7 @@ fn write_model(page: &mut Page, model: &Model, config: &Config) {
         None => page.note("price is left out: as the price file says, else 0"),
         Some(price) => observe::write_price(page, price),
     }
+    page.plain("cache", model.cache);
     reliability::write_model(page, model, &config.timeouts);
 }
 

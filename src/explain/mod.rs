@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::api::body::Scratch;
+use crate::api::body::{Also, Scratch};
 use crate::api::{Failure, FailureKind, Task, Texts, View};
 use crate::catalog::{Catalog, Deployment};
 use crate::limit::key::{Caller, Refused};
@@ -270,12 +270,9 @@ fn read(ask: &Ask<'_>, task: Task, texts: &mut Texts) -> Result<View, Failure> {
         return Err(refusal::too_large(server.body_bytes_max.0));
     }
     let mut scratch = Scratch::default();
-    let view = if ask.world.guard.is_on() {
-        View::read_with_texts(&mut scratch, body, task, texts)
-    } else {
-        View::read(&mut scratch, body, task)
-    };
-    let view = view.map_err(|error| refusal::body(&error))?;
+    let texts = ask.world.guard.is_on().then_some(texts);
+    let also = Also { texts, digest: ask.world.config.cache.is_on() };
+    let view = View::read_with(&mut scratch, body, task, also).map_err(|error| refusal::body(&error))?;
     if view.messages > server.messages_max {
         return Err(refusal::too_many_messages(server.messages_max));
     }

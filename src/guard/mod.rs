@@ -18,7 +18,9 @@ pub mod window;
 
 use std::sync::Arc;
 
-use crate::config::guard::{self, Language, Messages, Role};
+use sha2::{Digest, Sha256};
+
+use crate::config::guard::{self, Language, MaliciousUrls, Messages, Role, Settings};
 use chain::Chain;
 
 /// The profiles of a configuration, ready to run; shared by all shards.
@@ -49,6 +51,22 @@ pub struct Unfit {
     pub path: String,
     /// What is wrong with them.
     pub message: String,
+}
+
+/// A sum of all that decides what a profile makes of a text: its settings, the lists that they name, and this version of the
+/// scanners.
+#[must_use]
+pub fn version(profile: &guard::Profile) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(env!("CARGO_PKG_VERSION"));
+    // Types of the configuration are always JSON.
+    hash.update(serde_json::to_vec(profile).unwrap_or_default());
+    for scanner in profile.input.scanners.iter().chain(&profile.output.scanners) {
+        if let Settings::MaliciousUrls(MaliciousUrls { deny_list: Some(path), .. }) = &scanner.settings {
+            hash.update(std::fs::read(path).unwrap_or_default());
+        }
+    }
+    hash.finalize().into()
 }
 
 impl Guard {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::cached::Use;
 use super::entry::{self, Bodies, Entry};
 use super::head::Incoming;
 use super::relay::{Answered, Content};
@@ -59,6 +60,12 @@ pub struct Record {
     pub(super) queued_us: u64,
     gone: bool,
     fault: Option<Fault>,
+    /// What the cache did.
+    pub cache: Option<Use>,
+    /// Its answer was given before, and costs what it cost then.
+    charged: bool,
+    /// What that was.
+    given: Usage,
 }
 
 /// Why an exchange failed.
@@ -118,6 +125,9 @@ impl Record {
             queued_us: 0,
             gone: false,
             fault: None,
+            cache: None,
+            charged: false,
+            given: Usage::default(),
         }
     }
 
@@ -138,7 +148,7 @@ impl Record {
     /// Tokens of the exchange, as the endpoint counted them or as they are estimated. `None`: no content has come.
     #[must_use]
     pub fn spent(&self) -> Option<(u64, u64)> {
-        (self.content_us > 0).then_some((self.usage.input_all(), self.usage.output))
+        (self.content_us > 0 || self.charged).then_some((self.usage.input_all(), self.usage.output))
     }
 
     /// The answer is over; once: what its endpoint did not count is estimated, and what it did is learned from.
@@ -260,20 +270,7 @@ impl Record {
 
     /// The guard has read the request, or the answer.
     pub fn guarded(&mut self, shard: &Shard, chain: &Chain, output: bool, tally: &Tally) {
-        let guard = &shard.metrics().guard;
-        let at = usize::from(output);
-        for name in chain.scanners() {
-            let number = name as usize;
-            let verdict = match (tally.failed[number], tally.actions[number]) {
-                (true, _) => 4,
-                (_, None) => 0,
-                (_, Some(Action::Monitor)) => 1,
-                (_, Some(Action::Redact)) => 2,
-                (_, Some(Action::Block)) => 3,
-            };
-            guard.verdicts[at][number][verdict].add(1);
-            guard.spent_ns[at][number].add(tally.spent_ns[number]);
-        }
+        count_guarded(shard, chain, output, tally);
         let Some(entry) = &mut self.entry else { return };
         let direction = if output { "output" } else { "input" };
         for (name, rule) in &tally.rules {
@@ -308,6 +305,36 @@ impl Record {
             }
         }
         *last_us = now_us;
+    }
+
+    /// The answer of another exchange is given again: its tokens are charged where the configuration says so.
+    pub fn given_again(&mut self, shard: &Shard, used: Use, usage: Usage) {
+        self.cache = Some(used);
+        if matches!(used, Use::Hit(..)) {
+            self.first_sent_us = shard.clock.now_us(); // until here it was our own time
+        }
+        self.charged = shard.world.config.cache.charge_hits;
+        self.given = usage;
+        if self.charged {
+            self.usage = usage;
+        }
+    }
+
+    /// A stream that was shared has come to its end.
+    pub fn shared(&mut self, usage: Usage, said: Said) {
+        let is_leader = !matches!(self.cache, Some(Use::Shared(_)));
+        if !is_leader {
+            self.given = usage;
+        }
+        if self.charged || is_leader {
+            (self.usage, self.said, self.whole) = (usage, said, true);
+        }
+    }
+
+    /// The model that stands in for the one that was asked.
+    #[must_use]
+    pub fn stand_in(&self) -> Option<String> {
+        self.deployment.as_ref().filter(|_| self.fallbacks > 0).map(|deployment| deployment.name.clone())
     }
 
     /// The exchange fails before a byte of an answer went out.
@@ -358,6 +385,9 @@ impl Record {
             head.extend_from_slice(format!("{cost}").as_bytes());
         }
         head.extend_from_slice(b"\r\n");
+        if let Some(used) = self.cache {
+            used.lines(head);
+        }
     }
 
     /// The lines for an answer that tells of a failure.
@@ -447,6 +477,11 @@ impl Record {
             if self.status < 400 { fallback.success.add(1) } else { fallback.failure.add(1) }
         }
         model.status(self.status);
+        if let Some(used) = self.cache {
+            model.cache(used.name()).add(1);
+            metrics.cache.saved_input.add(self.given.input_all());
+            metrics.cache.saved_output.add(self.given.output);
+        }
         model.duration.record(now_us - self.since_us);
         let mut work_us = 0;
         if self.content_us > 0 {
@@ -485,6 +520,24 @@ impl Record {
             let bill = Bill { input: usage.input_all(), output: usage.output, cost, work_us };
             caller.spend.charge(bill, caller.budget_period, SystemTime::now());
         }
+    }
+}
+
+/// Counts what scanners came to.
+pub fn count_guarded(shard: &Shard, chain: &Chain, output: bool, tally: &Tally) {
+    let guard = &shard.metrics().guard;
+    let at = usize::from(output);
+    for name in chain.scanners() {
+        let number = name as usize;
+        let verdict = match (tally.failed[number], tally.actions[number]) {
+            (true, _) => 4,
+            (_, None) => 0,
+            (_, Some(Action::Monitor)) => 1,
+            (_, Some(Action::Redact)) => 2,
+            (_, Some(Action::Block)) => 3,
+        };
+        guard.verdicts[at][number][verdict].add(1);
+        guard.spent_ns[at][number].add(tally.spent_ns[number]);
     }
 }
 

@@ -167,6 +167,9 @@ impl Record {
             text(&mut out, b",\"served_by\":", &deployment.name);
         }
         out.extend_from_slice(if self.stream { b",\"stream\":true" } else { b",\"stream\":false" });
+        if let Some(used) = self.cache {
+            text(&mut out, b",\"cache\":", used.name());
+        }
         self.times(&mut out, now_us);
         self.tokens(&mut out);
         if !entry.guard.is_empty() {
@@ -248,6 +251,9 @@ impl Record {
             let about = if self.usage.estimated { "~" } else { "" };
             let (input, output) = (self.usage.input_all(), self.usage.output);
             let _ = write!(out, ", first {:.1} ms, {about}{input}+{output} tokens", real_ms(first));
+        }
+        if let Some(used) = self.cache {
+            let _ = write!(out, ", cache {}", used.name());
         }
         if self.attempts > 1 {
             let _ = write!(out, ", {} attempts", self.attempts);

@@ -9,15 +9,19 @@ use std::sync::Arc;
 
 use super::access::Record;
 use super::admit::{self, Admitted};
+use super::cached::{self, Asking, Found};
 use super::fallback::Asked;
 use super::head::{self, Incoming, micros};
+use super::kept::Kept;
 use super::limited::Patience;
 use super::line::{self, Wanted};
 use super::local::Local;
+use super::relay::Outgoing;
 use super::reply::Manner;
 use super::screen;
 use super::serve::After;
 use super::{Shard, attempt, explained, local, relay};
+use crate::api::body::Also;
 use crate::api::{BodyError, Failure, FailureKind, Task, Texts, View};
 use crate::catalog::Deployment;
 use crate::config::guard::Language;
@@ -147,7 +151,8 @@ async fn serve_model(
     let who = Who { caller: caller.map(AsRef::as_ref), address };
     let _running = enter(&mut patience, who).await?;
     shard.retries.deposit(clock::now_ms());
-    let profile = shard.world.guard.profile(caller.and_then(|caller| caller.guard).or(deployment.guard));
+    let index = caller.and_then(|caller| caller.guard).or(deployment.guard);
+    let profile = shard.world.guard.profile(index);
     let mut language = Language::En;
     if let Some(profile) = profile {
         if !held.raise_to(incoming.buffer.capacity() + texts.all.capacity()) {
@@ -158,10 +163,25 @@ async fn serve_model(
         language = read.await.map_err(Some)?;
     }
     drop(texts);
-    let admitted = &admitted;
+    let (incoming_now, admitted) = (&*incoming, &admitted);
+    let asking = Asking {
+        incoming: incoming_now,
+        view: &view,
+        task,
+        admitted,
+        deployment: &deployment,
+        profile: index,
+    };
+    let kept = match Box::pin(cached::find(shard, &mut patience, asking, record)).await? {
+        Found::Ask(kept) => kept,
+        Found::Served(after) => {
+            settle(shard, &mut spent, record);
+            return Ok(after);
+        }
+    };
     let mut asked = Asked {
         shard,
-        incoming: &*incoming,
+        incoming: incoming_now,
         body_at,
         view,
         task,
@@ -171,30 +191,54 @@ async fn serve_model(
         profile,
         language,
     };
-    let mut answer = asked.first_content(&mut patience, &mut held, record).await?;
-    let mut screen = asked.screen();
+    let answered = match asked.first_content(&mut patience, &mut held, record).await {
+        Ok(answered) => answered,
+        Err(exit) => return Err(told(exit, kept)),
+    };
     let limits = relay::Limits { idle: asked.deployment.timeouts.idle, deadline_us };
+    let outgoing = Outgoing { answered, screen: asked.screen(), kept, limits };
     // From here on nothing is tried again: a stream of minutes does not hold its request.
     drop((asked, patience));
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
-    let held = if answer.is_stream() { None } else { Some(held) };
-    if let Some(screen) = &mut screen {
-        let result = Box::pin(screen.answer(shard, &mut answer)).await;
-        if !answer.is_stream() {
-            screen.note(shard, record);
-        }
-        if result.is_err() {
-            settle(shard, &mut spent, record); // the model has worked, whether its answer is let go or not
-        }
-        result.map_err(Some)?;
-    }
-    if !answer.is_stream() {
-        settle(shard, &mut spent, record); // before the client can ask again
-    }
-    let after = relay::answer(shard, client, answer, screen, manner, record, limits).await;
-    settle(shard, &mut spent, record);
+    let held = if outgoing.answered.is_stream() { None } else { Some(held) };
+    let after = bring(shard, client, outgoing, (manner, record), &mut spent).await;
     drop(held);
     after
+}
+
+/// Brings an answer that has begun to the client. What it has used is settled before the client can ask again.
+async fn bring(
+    shard: &Rc<Shard>,
+    client: &mut Client,
+    mut outgoing: Outgoing,
+    (manner, record): (&Manner, &mut Record),
+    spent: &mut Option<Admission>,
+) -> Result<After, Exit> {
+    let is_stream = outgoing.answered.is_stream();
+    if let Some(screen) = &mut outgoing.screen {
+        let result = Box::pin(screen.answer(shard, &mut outgoing.answered)).await;
+        if !is_stream {
+            screen.note(shard, record);
+        }
+        if let Err(failure) = result {
+            settle(shard, spent, record); // the model has worked, whether its answer is let go or not
+            return Err(told(Some(failure), outgoing.kept));
+        }
+    }
+    if !is_stream {
+        settle(shard, spent, record);
+    }
+    let after = relay::answer(shard, client, outgoing, manner, record).await;
+    settle(shard, spent, record);
+    after
+}
+
+/// Tells those who wait for the same answer that there is none.
+fn told(exit: Exit, kept: Option<Box<Kept>>) -> Exit {
+    if let Some((failure, kept)) = exit.as_ref().zip(kept) {
+        kept.refused(failure);
+    }
+    exit
 }
 
 /// What a request for a model's work asks for.
@@ -262,11 +306,8 @@ fn settle(shard: &Shard, spent: &mut Option<Admission>, record: &mut Record) {
 /// What is wrong with it.
 pub fn read_view(shard: &Shard, body: &[u8], task: Task, texts: &mut Texts) -> Result<View, BodyError> {
     let mut scratch = shard.scratch.borrow_mut();
-    if shard.world.guard.is_on() {
-        View::read_with_texts(&mut scratch, body, task, texts)
-    } else {
-        View::read(&mut scratch, body, task)
-    }
+    let texts = shard.world.guard.is_on().then_some(texts);
+    View::read_with(&mut scratch, body, task, Also { texts, digest: shard.world.config.cache.is_on() })
 }
 
 /// Tells the client of a failure, if no byte of an answer has gone out.

@@ -4,30 +4,27 @@
 //! arrives during a write goes out in the next one. The client's head leaves with the first content.
 
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shard;
 use super::access::Record;
 use super::exchange::Exit;
-use super::limited::{Phase, Stopped, deadline_exceeded, timed_out};
+use super::kept::Kept;
 use super::reply::{self, Manner, Version};
 use super::screen::Screen;
 use super::serve::After;
-use crate::api::{Answer, Dialect, Failure, FailureKind, Stream};
-use crate::net::{Client, Upstream, buffer};
+use super::shared::{self, Following};
+use super::source::Source;
+use crate::api::{Answer, Failure, FailureKind, Stream};
+use crate::cache::flight;
+use crate::net::{Client, Upstream};
 use crate::queue::Place;
 use crate::wire::http1::body::{self, Reader};
 
 /// Room before the data for the longest chunk line: 16 digits and CRLF.
-const GAP: usize = 18;
-
-/// Full reads in a row after which larger ones are worth it: as much as [`BEHIND`], so that a client that never reads is
-/// found out before.
-const FULL_MIN: u32 = 16;
-
-/// Bytes that the kernel still has for a client that is behind.
-const BEHIND: usize = 64 * 1024;
+pub const GAP: usize = 18;
 
 /// A client that has only listened for so long is watched without a buffer.
 const PARK_AFTER_US: u64 = 1_000_000;
@@ -139,19 +136,30 @@ impl Answered {
     }
 }
 
+/// An answer, and what it is brought with.
+pub struct Outgoing {
+    /// The answer.
+    pub answered: Answered,
+    /// What reads it, if anything does.
+    pub screen: Option<Box<Screen>>,
+    /// What becomes of it besides.
+    pub kept: Option<Box<Kept>>,
+    /// How long it may take.
+    pub limits: Limits,
+}
+
 /// Brings an answer to the client.
 ///
 /// # Errors
 /// `None`: the client is gone. Nothing else: what fails after the first byte is shown in the answer itself.
 pub async fn answer(
-    shard: &Shard,
+    shard: &Rc<Shard>,
     client: &mut Client,
-    answered: Answered,
-    screen: Option<Box<Screen>>,
+    outgoing: Outgoing,
     manner: &Manner,
     record: &mut Record,
-    limits: Limits,
 ) -> Result<After, Exit> {
+    let Outgoing { answered, screen, mut kept, limits } = outgoing;
     record.status = answered.status;
     let Answered { status, content_type, content, passed, endpoint_lines, endpoint, in_flight } = answered;
     let mut head = shard.buffers.large();
@@ -165,12 +173,19 @@ pub async fn answer(
     if let Some(what) = content.unfit(manner) {
         return Err(Some(broken(what)));
     }
+    let notes = flight::Head { content_type, endpoint_lines, model: record.stand_in() };
     match content {
         Content::None => Err(Some(broken("sent nothing"))),
         Content::Whole { buffer, start, answer, model, base64 } => {
             drop(in_flight);
             let body = buffer.get(start..).unwrap_or_default();
-            let out = whole(shard, head, body, &answer, (&model, base64), manner);
+            let is_clean = screen.is_none_or(|screen| screen.is_clean());
+            let keep = |body: &[u8]| {
+                if let Some(kept) = kept {
+                    kept.whole(shard, notes, body, answer.usage, status == 200 && is_clean);
+                }
+            };
+            let out = whole(shard, head, body, &answer, (&model, base64), manner, keep);
             shard.buffers.give(buffer);
             let out = client.write(out).await.map_err(|_| None)?;
             shard.buffers.give(out);
@@ -180,9 +195,10 @@ pub async fn answer(
             if !manner.begun {
                 end_stream_head(manner, &mut head);
             }
-            let mut relay = Relay {
-                shard,
-                manner,
+            if let Some(kept) = &mut kept {
+                kept.begin(notes, status == 200);
+            }
+            let source = Source {
                 upstream,
                 buffer,
                 reader,
@@ -191,31 +207,18 @@ pub async fn answer(
                 keep_alive,
                 limits,
                 endpoint,
-                last_us: 0,
+                in_flight,
                 full: 0,
             };
-            let result = relay.run(client, head, out, record).await;
-            let whole = relay.reader.done() && matches!(result, Ok(After::KeepAlive | After::Close));
-            record.stream_ends(&relay.stream, whole);
-            if let Some(screen) = &relay.screen {
-                screen.note(shard, record);
-            }
-            let Relay { upstream, buffer, reader, keep_alive, .. } = relay;
-            shard.buffers.give(buffer);
-            if whole {
-                shard.ended_well(endpoint);
-            }
-            if result.is_ok() && reader.done() && keep_alive {
-                shard.keep(endpoint, upstream);
-            }
-            drop(in_flight);
-            result
+            let source = Some(Box::new(source));
+            let mut relay = Relay { shard, manner, source, kept, following: None, last_us: 0 };
+            relay.run(client, head, out, record).await
         }
     }
 }
 
 /// Appends the field that says what an answer is.
-fn kind_line(content_type: &[u8], head: &mut Vec<u8>) {
+pub fn kind_line(content_type: &[u8], head: &mut Vec<u8>) {
     head.extend_from_slice(b"content-type: ");
     head.extend_from_slice(if content_type.is_empty() { b"application/json" } else { content_type });
     head.extend_from_slice(b"\r\n");
@@ -228,7 +231,8 @@ pub fn begin_events(shard: &Shard, manner: &Manner, out: &mut Vec<u8>) {
     end_stream_head(manner, out);
 }
 
-fn end_stream_head(manner: &Manner, out: &mut Vec<u8>) {
+/// Appends the rest of a stream's head.
+pub fn end_stream_head(manner: &Manner, out: &mut Vec<u8>) {
     out.extend_from_slice(b"cache-control: no-cache\r\nx-accel-buffering: no\r\n");
     out.extend_from_slice(if manner.version == Version::Http11 {
         b"transfer-encoding: chunked\r\n\r\n"
@@ -275,13 +279,15 @@ pub async fn late_failure(
     }
 }
 
-fn whole(
+/// Appends a whole answer to its head `out`; `keep` is shown what the client gets, before compression.
+pub fn whole(
     shard: &Shard,
     mut out: Vec<u8>,
     body: &[u8],
     answer: &Answer,
     (model, base64): (&[u8], bool),
     manner: &Manner,
+    keep: impl FnOnce(&[u8]),
 ) -> Vec<u8> {
     let mut spliced = Vec::new();
     let unchanged = model.is_empty() || answer.unchanged(body, model, base64);
@@ -292,6 +298,7 @@ fn whole(
         answer.splice(body, model, base64, &mut spliced);
         &spliced
     };
+    keep(body);
     let mut squeezed = Vec::new();
     let body = if manner.squeeze(shard, body, &mut squeezed, &mut out) { &squeezed } else { body };
     reply::length(&mut out, body.len());
@@ -304,19 +311,14 @@ fn whole(
 }
 
 struct Relay<'a> {
-    shard: &'a Shard,
+    shard: &'a Rc<Shard>,
     manner: &'a Manner,
-    upstream: Upstream,
-    buffer: Vec<u8>,
-    reader: Reader,
-    stream: Box<Stream>,
-    screen: Option<Box<Screen>>,
-    keep_alive: bool,
-    limits: Limits,
-    endpoint: usize,
+    /// `None`: others read it too, and it is brought to all of them.
+    source: Option<Box<Source>>,
+    /// What becomes of the answer besides.
+    kept: Option<Box<Kept>>,
+    following: Option<Following>,
     last_us: u64,
-    /// So many reads in a row filled their buffer: more is there.
-    full: u32,
 }
 
 impl Relay<'_> {
@@ -327,16 +329,40 @@ impl Relay<'_> {
         first: Vec<u8>,
         record: &mut Record,
     ) -> Result<After, Exit> {
+        let result = self.bring(client, head, first, record).await;
+        let Some(source) = self.source.take() else { return result };
+        let clean = matches!(result, Ok(After::KeepAlive | After::Close));
+        record.stream_ends(&source.stream, clean && source.is_over());
+        if let Some(screen) = &source.screen {
+            screen.note(self.shard, record);
+        }
+        match self.kept.take() {
+            Some(kept) if matches!(result, Err(None)) && kept.is_shared() => {
+                shared::spawn(self.shard, source, kept); // others want the rest
+            }
+            _ => source.close(self.shard, clean),
+        }
+        result
+    }
+
+    async fn bring(
+        &mut self,
+        client: &mut Client,
+        head: Vec<u8>,
+        first: Vec<u8>,
+        record: &mut Record,
+    ) -> Result<After, Exit> {
         let mut wire = head;
-        let mut over = self.reader.done();
-        let (first, failure) = self.screened(first, Vec::new(), over, None).await;
-        self.note(record, &first);
+        let Some(source) = &mut self.source else { return Err(None) };
+        let (first, failure) = source.screened(self.shard, first, Vec::new(), None).await;
+        let mut over = source.is_over();
+        self.note(record, &first, failure.as_ref());
         frame(self.manner, &first, &mut wire);
         self.shard.buffers.give(first);
         if over && failure.is_none() {
-            self.end(&mut wire);
+            end(self.manner, &mut wire);
         }
-        self.write(client, wire, 0).await?;
+        self.write(client, wire, 0, record).await?;
         if let Some(failure) = failure {
             return self.break_off(client, vec![0; GAP], &failure, record).await;
         }
@@ -344,7 +370,11 @@ impl Relay<'_> {
         let park_us = self.last_us + PARK_AFTER_US;
         let mut parked = false;
         while !over {
-            let failure = match self.read(client).await {
+            let Some(source) = &mut self.source else {
+                let Some(following) = self.following.take() else { return Err(None) };
+                return shared::follow(self.shard, client, self.manner, following, record).await;
+            };
+            let failure = match read(self.shard, source, client).await {
                 Ok(()) => None,
                 Err(None) => return Err(None),
                 Err(Some(failure)) => Some(failure),
@@ -354,162 +384,162 @@ impl Relay<'_> {
                 parked = true;
                 client.park();
             }
-            let wide = self.buffer.capacity() > buffer::SMALL;
-            let mut out = if wide { self.shard.buffers.large() } else { self.shard.buffers.small() };
-            out.resize(GAP, 0);
-            let failure = match failure {
-                None => self.pass(&mut out, &mut over).err(),
-                failure => failure,
-            };
-            let failure = match &self.screen {
-                None => failure,
-                Some(_) => {
-                    let mut screened = self.shard.buffers.large();
-                    screened.resize(GAP, 0);
-                    let events = out.split_off(GAP);
-                    self.shard.buffers.give(out);
-                    let (screened, failure) = self.screened(events, screened, over, failure).await;
-                    out = screened;
-                    failure
-                }
-            };
-            self.note(record, out.get(GAP..).unwrap_or_default());
+            let out = source.events_buffer(self.shard, GAP);
+            let (mut out, failure) = source.events(self.shard, out, failure).await;
+            over = source.is_over();
+            self.note(record, out.get(GAP..).unwrap_or_default(), failure.as_ref());
             if let Some(failure) = failure {
                 return self.break_off(client, out, &failure, record).await;
             }
-            let start = self.frame_in_place(&mut out);
+            let start = frame_in_place(self.manner, &mut out);
             if over {
-                self.end(&mut out);
+                end(self.manner, &mut out);
             }
             if out.len() > start {
-                self.write(client, out, start).await?;
+                self.write(client, out, start, record).await?;
             } else {
                 self.shard.buffers.give(out);
             }
         }
-        Ok(self.after())
+        Ok(after(self.manner))
     }
 
-    /// Keeps what goes to the client for the log, if it wants bodies.
-    fn note(&self, record: &mut Record, events: &[u8]) {
+    /// Keeps what goes to the client: for the log, if it wants bodies, and for equal requests.
+    fn note(&mut self, record: &mut Record, events: &[u8], failure: Option<&Failure>) {
+        let Some(source) = &self.source else { return };
         if let Some(bodies) = record.bodies() {
-            bodies.events(self.stream.task(), self.stream.is_ndjson(), events);
+            bodies.events(source.stream.task(), source.stream.is_ndjson(), events);
         }
-    }
-
-    /// What becomes of the connection after a whole answer.
-    fn after(&self) -> After {
-        if self.manner.keep_alive && self.manner.version != Version::Http10 {
-            After::KeepAlive
-        } else {
-            After::Close
+        let goes_on = self.kept.as_mut().is_none_or(|kept| kept.push(events));
+        let ends = failure.is_some() || source.is_over() || !goes_on;
+        let Some(kept) = self.kept.take_if(|_| ends) else { return };
+        match failure {
+            Some(failure) => kept.refused(failure),
+            None if goes_on => kept.done(source),
+            None => {}
         }
-    }
-
-    /// Reads once; the end of the connection is told to the reader.
-    async fn read(&mut self, client: &Client) -> Result<(), Exit> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        if buffer.capacity() == 0 {
-            // A client that is behind gets small pieces: the last one is what is held when it stops reading.
-            let wide = self.full >= FULL_MIN && client.unsent() < BEHIND;
-            buffer = if wide { self.shard.buffers.large() } else { self.shard.buffers.small() };
-        }
-        let Limits { idle: limit, deadline_us } = self.limits;
-        let reading = self.shard.limited(client, limit, deadline_us, pin!(self.upstream.read(buffer))).await;
-        let (result, buffer) = reading.map_err(|stopped| match stopped {
-            Stopped::Gone => None,
-            Stopped::Limit => Some(timed_out(Phase::Idle, limit)),
-            Stopped::Total => Some(deadline_exceeded()),
-        })?;
-        self.full = if buffer.len() == buffer.capacity() { self.full.saturating_add(1) } else { 0 };
-        self.buffer = buffer;
-        match result {
-            Ok(n) if n > 0 => Ok(()),
-            Ok(_) => self.reader.peer_ended().map_err(|broken| Some(broken_body(broken))),
-            Err(_) => self.reader.peer_failed().map_err(|broken| Some(broken_body(broken))),
-        }
-    }
-
-    /// Brings what was read through the stream's state into `out`.
-    fn pass(&mut self, out: &mut Vec<u8>, over: &mut bool) -> Result<(), Failure> {
-        let Self { reader, stream, buffer, keep_alive, .. } = self;
-        let used = reader.feed(buffer, |data| stream.push(data, out)).map_err(fed)?;
-        *keep_alive &= used == buffer.len();
-        if reader.done() {
-            *over = true;
-            stream.finish(out)?;
-        }
-        Ok(())
-    }
-
-    /// Appends to `out` those of `events` and of the ones held back that the guard lets go; all of them if the answer
-    /// is over, or broken by `failure`. What breaks it in the end comes back.
-    async fn screened(
-        &mut self,
-        events: Vec<u8>,
-        mut out: Vec<u8>,
-        over: bool,
-        failure: Option<Failure>,
-    ) -> (Vec<u8>, Option<Failure>) {
-        let Some(screen) = &mut self.screen else { return (events, failure) };
-        let mut result = screen.pass(self.shard, &events, &mut out).await;
-        if result.is_ok() && (over || failure.is_some()) {
-            result = screen.finish(&mut out);
-        }
-        self.shard.buffers.give(events);
-        (out, result.err().or(failure))
     }
 
     /// Shows that the answer is cut: what came before, an error in the client's dialect, and no proper end.
     async fn break_off(
         &mut self,
         client: &mut Client,
-        mut out: Vec<u8>,
+        out: Vec<u8>,
         failure: &Failure,
         record: &mut Record,
     ) -> Result<After, Exit> {
-        self.keep_alive = false;
-        record.broke(failure);
-        self.shard.broke_off(self.endpoint, failure);
-        out.extend_from_slice(&failure.event(self.dialect()));
-        let start = self.frame_in_place(&mut out);
-        // The guard has ended the answer, nobody has lost any of it.
-        let ended = failure.kind == FailureKind::ResponseBlocked;
-        if ended {
-            self.end(&mut out);
+        if let Some(source) = &mut self.source {
+            source.keep_alive = false;
+            self.shard.broke_off(source.endpoint, failure);
+            self.shard.buffers.give(std::mem::take(&mut source.buffer));
         }
-        self.write(client, out, start).await?;
-        Ok(if ended { self.after() } else { After::Linger })
+        break_off(self.shard, client, self.manner, out, failure, record).await
     }
 
-    fn dialect(&self) -> Dialect {
-        self.manner.dialect
-    }
-
-    /// Makes a chunk of `out[GAP..]` where it stands; returns where the bytes to write begin.
-    fn frame_in_place(&self, out: &mut Vec<u8>) -> usize {
-        if self.manner.version != Version::Http11 || out.len() == GAP {
-            return GAP;
+    /// While it waits for the client it holds nothing but what is to be written. Should others join meanwhile, they do not
+    /// wait for this client.
+    async fn write(
+        &mut self,
+        client: &mut Client,
+        bytes: Vec<u8>,
+        start: usize,
+        record: &mut Record,
+    ) -> Result<(), Exit> {
+        if let Some(source) = &mut self.source {
+            self.shard.buffers.give(std::mem::take(&mut source.buffer));
         }
-        let data = out.len() - GAP;
-        let start = chunk_line(data, &mut out[..GAP]);
-        out.extend_from_slice(b"\r\n");
-        start
-    }
-
-    fn end(&self, wire: &mut Vec<u8>) {
-        if self.manner.version == Version::Http11 {
-            wire.extend_from_slice(b"0\r\n\r\n");
-        }
-    }
-
-    /// While it waits for the client it holds nothing but what is to be written.
-    async fn write(&mut self, client: &mut Client, bytes: Vec<u8>, start: usize) -> Result<(), Exit> {
-        self.shard.buffers.give(std::mem::take(&mut self.buffer));
-        let bytes = client.write_from(bytes, start).await.map_err(|_| None)?;
+        let written = if self.kept.is_none() {
+            client.write_from(bytes, start).await
+        } else {
+            let mut writing = Box::pin(client.write_from(bytes, start));
+            let early = match &self.kept {
+                Some(kept) => kept.unless_joined(writing.as_mut()).await,
+                None => None,
+            };
+            match early {
+                Some(written) => written,
+                None => {
+                    self.share(record);
+                    writing.await
+                }
+            }
+        };
+        let bytes = written.map_err(|_| None)?;
         self.shard.buffers.give(bytes);
+        if self.kept.as_ref().is_some_and(|kept| kept.is_shared()) {
+            self.share(record);
+        }
         Ok(())
+    }
+
+    /// From here on a task of its own reads the answer, and this client is one of several that follow it.
+    fn share(&mut self, record: &mut Record) {
+        if let (Some(source), Some(kept)) = (self.source.take(), self.kept.take()) {
+            record.stream_ends(&source.stream, false);
+            let (task, ndjson) = (source.stream.task(), source.stream.is_ndjson());
+            let deadline_us = source.limits.deadline_us;
+            self.following = Some(Following { follower: kept.follow(), task, ndjson, deadline_us });
+            shared::spawn(self.shard, source, kept);
+        }
+    }
+}
+
+/// Reads once from the endpoint, for one client.
+async fn read(shard: &Shard, source: &mut Source, client: &Client) -> Result<(), Exit> {
+    let buffer = source.take_buffer(shard, client.unsent());
+    let Limits { idle, deadline_us } = source.limits;
+    let reading = shard.limited(client, idle, deadline_us, pin!(source.upstream.read(buffer))).await;
+    source.took(reading)
+}
+
+/// What becomes of the connection after a whole answer.
+#[must_use]
+pub fn after(manner: &Manner) -> After {
+    if manner.keep_alive && manner.version != Version::Http10 { After::KeepAlive } else { After::Close }
+}
+
+/// Shows that an answer is cut: `out`, whose first [`GAP`] bytes are free, with an error in the client's dialect, and no
+/// proper end but that of a guard's verdict.
+///
+/// # Errors
+/// `None`: the client is gone.
+pub async fn break_off(
+    shard: &Shard,
+    client: &mut Client,
+    manner: &Manner,
+    mut out: Vec<u8>,
+    failure: &Failure,
+    record: &mut Record,
+) -> Result<After, Exit> {
+    record.broke(failure);
+    out.extend_from_slice(&failure.event(manner.dialect));
+    let start = frame_in_place(manner, &mut out);
+    // The guard has ended the answer, nobody has lost any of it.
+    let ended = failure.kind == FailureKind::ResponseBlocked;
+    if ended {
+        end(manner, &mut out);
+    }
+    let bytes = client.write_from(out, start).await.map_err(|_| None)?;
+    shard.buffers.give(bytes);
+    Ok(if ended { after(manner) } else { After::Linger })
+}
+
+/// Makes a chunk of `out[GAP..]` where it stands; returns where the bytes to write begin.
+#[must_use]
+pub fn frame_in_place(manner: &Manner, out: &mut Vec<u8>) -> usize {
+    if manner.version != Version::Http11 || out.len() == GAP {
+        return GAP;
+    }
+    let data = out.len() - GAP;
+    let start = chunk_line(data, &mut out[..GAP]);
+    out.extend_from_slice(b"\r\n");
+    start
+}
+
+/// Appends the end of a stream.
+pub fn end(manner: &Manner, wire: &mut Vec<u8>) {
+    if manner.version == Version::Http11 {
+        wire.extend_from_slice(b"0\r\n\r\n");
     }
 }
 

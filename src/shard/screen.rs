@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Shard;
-use super::access::Record;
+use super::access::{self, Record};
 use super::relay::{Answered, Content};
 use crate::api::speech::{self, Channel, Part};
 use crate::api::{Failure, Task, Texts, View};
@@ -170,6 +170,17 @@ impl Screen {
     /// Notes what the scanners came to.
     pub fn note(&self, shard: &Shard, record: &mut Record) {
         record.guarded(shard, &self.chain, true, &self.window.tally());
+    }
+
+    /// Counts what the scanners came to, of an answer that is nobody's alone.
+    pub fn count(&self, shard: &Shard) {
+        access::count_guarded(shard, &self.chain, true, &self.window.tally());
+    }
+
+    /// Whether every scanner has done its work.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        !self.window.tally().failed.iter().any(|failed| *failed)
     }
 
     async fn read_events(&mut self, shard: &Shard, events: &[u8], out: &mut Vec<u8>) -> Result<(), Blocked> {

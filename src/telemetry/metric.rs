@@ -18,6 +18,9 @@ pub const SLOTS_MAX: usize = 512;
 pub const STATUSES: [u16; 20] =
     [200, 400, 401, 403, 404, 405, 408, 409, 411, 413, 422, 429, 431, 499, 500, 501, 502, 503, 504, 0];
 
+/// What the cache may do for an exchange, in the order of [`ModelMetrics::cache`].
+pub const CACHE_USES: [&str; 3] = ["hit", "miss", "shared"];
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -164,6 +167,8 @@ pub struct ModelMetrics {
     pub overhead: Histogram,
     /// Endpoint time by completion token.
     pub per_token: Histogram,
+    /// What the cache did: hits, misses, answers shared by equal requests.
+    pub cache: [Counter; CACHE_USES.len()],
     /// Attempts by the endpoint's slot.
     pub attempts: Numbered<AttemptMetrics>,
     /// Exchanges that fell back, by the slot of the model that was asked last.
@@ -221,6 +226,7 @@ impl Default for ModelMetrics {
             gap: Histogram::new(&SHORT_US),
             overhead: Histogram::new(&SHORT_US),
             per_token: Histogram::new(&SHORT_US),
+            cache: Default::default(),
             attempts: Numbered::default(),
             fallbacks: Numbered::default(),
         }
@@ -235,6 +241,12 @@ impl ModelMetrics {
             .iter()
             .position(|&known| known == status || (known == 200 && (200..400).contains(&status)));
         self.by_status[known.unwrap_or(last)].add(1);
+    }
+
+    /// The counter of what the cache did, by its word in [`CACHE_USES`].
+    #[must_use]
+    pub fn cache(&self, used: &str) -> &Counter {
+        &self.cache[CACHE_USES.iter().position(|known| *known == used).unwrap_or(0)]
     }
 }
 
@@ -271,6 +283,17 @@ pub struct LimiterMetrics {
     pub key_budget: Counter,
     /// For want of a key.
     pub keys_refused: Counter,
+}
+
+/// Numbers of the cache on one shard.
+#[derive(Debug, Default)]
+pub struct CacheMetrics {
+    /// Answers stored.
+    pub stored: Counter,
+    /// Prompt tokens that no endpoint had to read.
+    pub saved_input: Counter,
+    /// Completion tokens that no endpoint had to make.
+    pub saved_output: Counter,
 }
 
 /// Numbers of one shard.
@@ -315,6 +338,8 @@ pub struct ShardMetrics {
     pub upstream_idle: Counter,
     /// What the guard did.
     pub guard: GuardMetrics,
+    /// What was not asked twice.
+    pub cache: CacheMetrics,
     /// What the door refused.
     pub limiter: LimiterMetrics,
     /// Tasks that ended by a panic.
@@ -348,6 +373,7 @@ impl Default for ShardMetrics {
             upstream_reuses: Counter::default(),
             upstream_idle: Counter::default(),
             guard: GuardMetrics::default(),
+            cache: CacheMetrics::default(),
             limiter: LimiterMetrics::default(),
             panics: Counter::default(),
             tasks: Counter::default(),

@@ -5,6 +5,7 @@
 //! errors would be empty until the first one. Families that break Prometheus' naming rules are untyped, which
 //! `rate` does not mind and `promtool check metrics` accepts.
 
+mod cache;
 mod certificates;
 mod guard;
 mod journal;
@@ -29,6 +30,7 @@ pub fn render(world: &World) -> String {
     let models = page.models();
     page.own(&models);
     page.usage(&models);
+    page.cache(&models);
     page.endpoints();
     page.endpoint_times();
     page.keys();

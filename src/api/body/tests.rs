@@ -76,7 +76,7 @@ fn fields_for_the_gateway_stay_here() {
     let body = r#"{"timeout": 2.5, "model":"a","num_retries":1,"cache":{"no-cache":true},"messages":[1],"tags":["x"]}"#;
     assert_eq!(spliced(body, Task::Chat, "bb", Kind::Openai), r#"{ "model":"bb","messages":[1]}"#);
     assert_eq!(read(body, Task::Chat).unwrap().timeout_s, Some(2.5));
-    let all = r#"{"timeout":1,"cache":1,"model":"a","messages":[1]}"#;
+    let all = r#"{"timeout":1,"cache":null,"model":"a","messages":[1]}"#;
     assert_eq!(spliced(all, Task::Chat, "a", Kind::Openai), r#"{"model":"a","messages":[1]}"#);
     let native = r#"{"model":"a","timeout":1}"#;
     assert_eq!(spliced(native, Task::NativeChat, "a", Kind::Ollama), native);

@@ -1,11 +1,12 @@
 use crate::api::Task;
-use crate::api::body::{Scratch, View};
+use crate::api::body::{Also, Scratch, View};
 use crate::config::guard::Role;
 
 /// The texts of `body` with their roles, checked to stand where they say.
 fn texts(body: &str, task: Task) -> Vec<(Role, String)> {
     let mut texts = super::Texts::default();
-    View::read_with_texts(&mut Scratch::default(), body.as_bytes(), task, &mut texts).unwrap();
+    let also = Also { texts: Some(&mut texts), digest: false };
+    View::read_with(&mut Scratch::default(), body.as_bytes(), task, also).unwrap();
     for item in &texts.items {
         let raw = item.raw.text(body.as_bytes());
         assert_eq!(serde_json::from_str::<String>(&format!("\"{raw}\"")).unwrap(), texts.text(item));

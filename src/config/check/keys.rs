@@ -6,13 +6,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use sha2::{Digest, Sha256};
-
 use super::super::edge::{Key, KeySecret};
 use super::super::guard::Guard;
 use super::super::problem::{choices, quote};
 use super::super::reader::{Place, Table, Value};
 use super::super::{Model, Secret, moment};
+use super::cache::read_group;
 use super::endpoints::{read_name, read_secret};
 use super::models::{PROVIDER_PREFIXES, check_name, normalized};
 
@@ -62,6 +61,7 @@ fn read_key(
     let concurrent = table.integer("concurrent", 0, CONCURRENT_MAX, 0);
     let budget = table.take("budget").and_then(|value| value.amount()).unwrap_or(0.0);
     let budget_period = table.time_within("budget_period", Duration::ZERO, PERIOD_MAX, Duration::ZERO);
+    let cache_group = table.take("cache_group").and_then(|value| read_group(&value));
     let expires = table.take("expires").and_then(|value| read_expires(&value));
     let secret = secret?;
     Some(Key {
@@ -74,6 +74,7 @@ fn read_key(
         concurrent,
         budget,
         budget_period,
+        cache_group,
         expires,
     })
 }
@@ -94,11 +95,7 @@ fn read_identity(
         value.wrong(message, "give it a name of its own");
     }
     let Some((place, secret)) = read_key_secret(table) else { return (name, None) };
-    let sum = match &secret {
-        KeySecret::Plain(secret) => Sha256::digest(secret.expose()).into(),
-        KeySecret::Sha256(sum) => *sum,
-    };
-    if let Some(other) = sums.insert(sum, line) {
+    if let Some(other) = sums.insert(secret.sum(), line) {
         let message = format!("the key in line {other} has the same secret");
         table.report.add(&place, message, "give each key a secret of its own");
     }

@@ -78,6 +78,7 @@ fn read_model(table: &mut Table<'_>, around: &Around<'_>, by_name: &HashMap<&str
         price: table.take("price").and_then(|value| value.as_section(read_price)),
         fallbacks: table.take("fallbacks").map(read_names).unwrap_or_default(),
         context_window_fallbacks: table.take("context_window_fallbacks").map(read_names).unwrap_or_default(),
+        cache: table.flag("cache", true),
         timeouts: table.section("timeouts", |table| read_timeouts(table, around.timeouts)),
     }
 }

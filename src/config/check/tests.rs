@@ -187,8 +187,16 @@ heartbeat = "250ms"
 [guard]
 enabled = false
 [cache]
-store = "off"
-ttl = "1h"
+store = "memory"
+ttl = "90s"
+ttl_max = "2h"
+memory_bytes_max = "8MiB"
+answer_bytes_max = "100KiB"
+mode = "default_off"
+shared = true
+coalesce = false
+charge_hits = true
+tasks = ["embeddings", "chat"]
 [log]
 level = "debug"
 access = "./log \"x\"/ä.log"

@@ -102,6 +102,10 @@ pub(super) fn write_key(page: &mut Page, key: &Key, guard: &Guard) {
     page.plain("concurrent", key.concurrent);
     page.plain("budget", format_args!("{:?}", key.budget));
     page.time("budget_period", key.budget_period);
+    match &key.cache_group {
+        None => page.note("cache_group is left out: it shares no answers"),
+        Some(group) => page.text("cache_group", group),
+    }
     match key.expires {
         None => page.note("expires is left out: never"),
         Some(time) => page.plain("expires", moment::text(time)),

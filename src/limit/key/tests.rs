@@ -21,6 +21,7 @@ fn key(name: &str, secret: &str) -> edge::Key {
         concurrent: 0,
         budget: 0.0,
         budget_period: std::time::Duration::ZERO,
+        cache_group: None,
         expires: None,
     }
 }

@@ -140,6 +140,7 @@ pub enum Name {
     AnthropicBeta,
     Timeout,
     AcceptEncoding,
+    CacheControl,
     Authorization,
     ApiKey,
     XApiKey,
@@ -165,7 +166,7 @@ fn kept(name: &str) -> Option<Name> {
         7 => is("api-key", Name::ApiKey),
         9 => is("x-api-key", Name::XApiKey),
         11 => is("traceparent", Name::TraceParent),
-        13 => is("authorization", Name::Authorization),
+        13 => is("authorization", Name::Authorization).or_else(|| is("cache-control", Name::CacheControl)),
         12 => is("content-type", Name::ContentType).or_else(|| is("x-request-id", Name::RequestId)),
         14 => is("anthropic-beta", Name::AnthropicBeta),
         15 => {

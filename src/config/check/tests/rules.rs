@@ -1,6 +1,7 @@
 //! One text for each rule, what its message says and what its hint.
 
 use super::{ONE, parse, problems, with_endpoint};
+use crate::config::Bytes;
 
 /// Each text has one mistake: its path, and parts of its message and hint.
 pub(super) fn assert_rules(cases: &[(&str, &str, &str, &str)]) {
@@ -283,17 +284,25 @@ fn the_small_sections_are_checked() {
 }
 
 #[test]
-fn what_this_version_does_not_build_is_never_ignored() {
-    for (text, path, hint) in [
-        ("[cache]\nstore = \"memory\"", "cache", "store = \"off\""),
-        ("[cache]\nttl = \"1h\"", "cache", "store = \"off\""),
-        ("[cache]\nstore = \"off\"\nsize = 5", "cache", "remove [cache]"),
-    ] {
-        assert_rules(&[(&with_endpoint(text), path, "not available in this version", hint)]);
-    }
-    assert!(
-        parse(&with_endpoint("[guard]\nenabled = false\n[cache]\nstore = \"off\"\n[log]\nmask = true"))
-            .is_ok()
+fn a_cache_that_cannot_be_is_refused() {
+    assert_section(
+        "cache",
+        &[
+            ("store = \"disk\"", "store", "disk", "memory"),
+            ("size = 5", "size", "unknown key", ""),
+            ("ttl = \"0s\"", "ttl", "out of range", ""),
+            ("ttl = \"2h\"\nttl_max = \"1h\"", "ttl", "longer than `ttl_max`", "raise"),
+            ("memory_bytes_max = \"1KiB\"", "memory_bytes_max", "out of range", ""),
+            ("answer_bytes_max = \"16MiB\"", "answer_bytes_max", "does not fit", "at most 8MiB"),
+            ("mode = \"on\"", "mode", "on", "default_on"),
+            ("tasks = []", "tasks", "no task", "store = \"off\""),
+            ("tasks = [\"chat\", \"chat\"]", "tasks[1]", "listed twice", "once"),
+            ("tasks = [\"responses\"]", "tasks[0]", "responses", "embeddings"),
+        ],
     );
     assert_rules(&[(&with_endpoint("[servers]"), "servers", "unknown key", "did you mean `server`?")]);
+    let key = "[[keys]]\nname = \"a\"\nsecret = \"12345678\"\ncache_group = \"a b\"";
+    assert_rules(&[(&with_endpoint(key), "keys[0].cache_group", "no name of a group", "letters")]);
+    let small = parse(&with_endpoint("[cache]\nmemory_bytes_max = \"2MiB\"")).unwrap().cache;
+    assert_eq!(small.answer_bytes_max, Bytes(256 << 10), "an eighth, where nothing is said");
 }

@@ -1,0 +1,160 @@
+//! A streamed answer on its way from its endpoint: reading it, and what may leave of it.
+//!
+//! Who reads it for one client is [`super::relay`]; for several at once, [`super::shared`].
+
+use super::Shard;
+use super::limited::{Phase, Stopped, deadline_exceeded, timed_out};
+use super::relay::{Limits, broken_body, fed};
+use super::screen::Screen;
+use crate::api::{Failure, Stream};
+use crate::net::{Upstream, buffer};
+use crate::queue::Place;
+use crate::wire::http1::body::Reader;
+
+/// Full reads in a row after which larger ones are worth it: as much as [`BEHIND`], so that a client that never reads is
+/// found out before.
+const FULL_MIN: u32 = 16;
+
+/// Bytes that the kernel still has for a client that is behind.
+const BEHIND: usize = 64 * 1024;
+
+/// Where a stream comes from.
+pub struct Source {
+    /// The connection to the endpoint.
+    pub upstream: Upstream,
+    /// For reading it.
+    pub buffer: Vec<u8>,
+    /// Framing of the endpoint.
+    pub reader: Reader,
+    /// State of the events.
+    pub stream: Box<Stream>,
+    /// What reads them, if anything does.
+    pub screen: Option<Box<Screen>>,
+    /// Whether the connection may be used again after its end.
+    pub keep_alive: bool,
+    /// How long it may take.
+    pub limits: Limits,
+    /// The endpoint's index.
+    pub endpoint: usize,
+    /// The endpoint's slot.
+    pub in_flight: Option<Place>,
+    /// So many reads in a row filled their buffer: more is there.
+    pub full: u32,
+}
+
+impl Source {
+    /// Whether all of it has been read.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.reader.done()
+    }
+
+    /// The buffer for the next read, for a client that has still to get `unsent` bytes: one that is behind gets small
+    /// pieces, the last of which is what is held when it stops reading.
+    pub fn take_buffer(&mut self, shard: &Shard, unsent: usize) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        if buffer.capacity() == 0 {
+            let wide = self.full >= FULL_MIN && unsent < BEHIND;
+            buffer = if wide { shard.buffers.large() } else { shard.buffers.small() };
+        }
+        buffer
+    }
+
+    /// Takes what a read has given. The end of the connection is told to the reader.
+    ///
+    /// # Errors
+    /// The answer is broken, or has taken too long; `None`: who read it is gone.
+    pub fn took(
+        &mut self,
+        read: Result<(std::io::Result<usize>, Vec<u8>), Stopped>,
+    ) -> Result<(), Option<Failure>> {
+        let (result, buffer) = read.map_err(|stopped| match stopped {
+            Stopped::Gone => None,
+            Stopped::Limit => Some(timed_out(Phase::Idle, self.limits.idle)),
+            Stopped::Total => Some(deadline_exceeded()),
+        })?;
+        self.full = if buffer.len() == buffer.capacity() { self.full.saturating_add(1) } else { 0 };
+        self.buffer = buffer;
+        match result {
+            Ok(n) if n > 0 => Ok(()),
+            Ok(_) => self.reader.peer_ended().map_err(|broken| Some(broken_body(broken))),
+            Err(_) => self.reader.peer_failed().map_err(|broken| Some(broken_body(broken))),
+        }
+    }
+
+    /// A buffer for the events of what was read, which begins with `gap` bytes of zero.
+    #[must_use]
+    pub fn events_buffer(&self, shard: &Shard, gap: usize) -> Vec<u8> {
+        let wide = self.buffer.capacity() > buffer::SMALL;
+        let mut out = if wide { shard.buffers.large() } else { shard.buffers.small() };
+        out.resize(gap, 0);
+        out
+    }
+
+    /// Appends to `out` the events that may leave now; all of them if the answer is over, or broken by `failure`. What
+    /// breaks it in the end comes back.
+    pub async fn events(
+        &mut self,
+        shard: &Shard,
+        mut out: Vec<u8>,
+        failure: Option<Failure>,
+    ) -> (Vec<u8>, Option<Failure>) {
+        let gap = out.len();
+        let failure = match failure {
+            None => self.pass(&mut out).err(),
+            failure => failure,
+        };
+        if self.screen.is_none() {
+            return (out, failure);
+        }
+        let mut screened = shard.buffers.large();
+        screened.resize(gap, 0);
+        let events = out.split_off(gap);
+        shard.buffers.give(out);
+        self.screened(shard, events, screened, failure).await
+    }
+
+    /// Brings what was read through the stream's state into `out`.
+    fn pass(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let Self { reader, stream, buffer, keep_alive, .. } = self;
+        let used = reader.feed(buffer, |data| stream.push(data, out)).map_err(fed)?;
+        *keep_alive &= used == buffer.len();
+        if reader.done() {
+            stream.finish(out)?;
+        }
+        Ok(())
+    }
+
+    /// Appends to `out` those of `events` and of the ones held back that the guard lets go.
+    pub async fn screened(
+        &mut self,
+        shard: &Shard,
+        events: Vec<u8>,
+        mut out: Vec<u8>,
+        failure: Option<Failure>,
+    ) -> (Vec<u8>, Option<Failure>) {
+        let over = self.is_over();
+        let Some(screen) = &mut self.screen else { return (events, failure) };
+        let mut result = screen.pass(shard, &events, &mut out).await;
+        if result.is_ok() && (over || failure.is_some()) {
+            result = screen.finish(&mut out);
+        }
+        shard.buffers.give(events);
+        (out, result.err().or(failure))
+    }
+
+    /// The stream is over, or left: gives back what it holds. `clean`: nothing has broken it.
+    pub fn close(self, shard: &Shard, clean: bool) {
+        let Self { upstream, buffer, reader, keep_alive, endpoint, in_flight, .. } = self;
+        shard.buffers.give(buffer);
+        let whole = clean && reader.done();
+        if whole {
+            shard.ended_well(endpoint);
+        }
+        if whole && keep_alive {
+            shard.keep(endpoint, upstream);
+        }
+        drop(in_flight);
+    }
+}
