@@ -39,6 +39,7 @@ pub fn builtin() -> Config {
         guard: absent(),
         limits: Limits::default(),
         keys: Vec::new(),
+        redis: None,
         log: Log::default(),
         tracing: Tracing::default(),
         usage: UsageRules::default(),

@@ -18,6 +18,7 @@ mod problem;
 mod reader;
 pub mod reliability;
 mod render;
+pub mod shared;
 mod units;
 
 use std::net::SocketAddr;
@@ -63,6 +64,8 @@ pub struct Config {
     pub limits: edge::Limits,
     /// Who may call; empty: everyone.
     pub keys: Vec<edge::Key>,
+    /// The server by which gateways share their state; `None`: there is none.
+    pub redis: Option<shared::Redis>,
     /// What is logged, and where to.
     pub log: Log,
     /// Which requests are traced, and for whom.
