@@ -91,6 +91,8 @@ pub struct World {
     pub log_is_text: bool,
     /// Makes sessions for the TLS listeners.
     pub tls: Option<Acceptor>,
+    /// Makes sessions for Redis.
+    pub redis: Option<Connector>,
     /// Where clients are listened to.
     pub bound: Bound,
     /// Where plain listeners send clients, if they do: a port.
@@ -121,6 +123,8 @@ pub struct Made {
     pub connectors: Vec<Option<Connector>>,
     /// Makes sessions for the collector of spans.
     pub collector: Option<Connector>,
+    /// Makes sessions for Redis.
+    pub redis: Option<Connector>,
     /// Random; under it callers' keys are known.
     pub process_key: [u8; 32],
 }
@@ -143,7 +147,7 @@ impl World {
     /// as they are still there.
     #[must_use]
     pub fn new(process: &Arc<Process>, config: Config, made: Made, bound: Bound, old: Option<&Self>) -> Self {
-        let Made { guard, masker, log_is_text, tls, connectors, collector, process_key } = made;
+        let Made { guard, masker, log_is_text, tls, connectors, collector, redis, process_key } = made;
         let redirect_port =
             config.server.tls.as_ref().filter(|tls| tls.redirect_http).and_then(|tls| {
                 tls.redirect_port.or_else(|| bound.listening_tls.first().map(SocketAddr::port))
@@ -184,6 +188,7 @@ impl World {
             masker,
             log_is_text,
             tls,
+            redis,
             bound,
             redirect_port,
             catalog: ArcSwap::from_pointee(catalog),

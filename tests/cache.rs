@@ -10,6 +10,11 @@ mod equal;
 mod flights;
 #[path = "cache/kept.rs"]
 mod kept;
+#[path = "cache/redis.rs"]
+mod redis;
+#[path = "redis/server.rs"]
+#[allow(dead_code)]
+mod server;
 mod support;
 
 use std::io::Write as _;
@@ -75,10 +80,11 @@ impl Stand {
 }
 
 fn configuration(upstream: &Upstream, cache: &str, rest: &str) -> String {
+    let store = if cache.contains("store =") { "" } else { "store = \"memory\"\n" };
     let log = if rest.contains("[log]") { "" } else { "[log]\naccess = \"off\"\n" };
     format!(
         "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin_listen = \"127.0.0.1:0\"\nshards = 2\n\
-         [health]\nenabled = false\n{log}[cache]\nstore = \"memory\"\n{cache}\n[[endpoints]]\nname = \"e\"\n\
+         [health]\nenabled = false\n{log}[cache]\n{store}{cache}\n[[endpoints]]\nname = \"e\"\n\
          url = \"http://{}\"\nkind = \"openai\"\n{rest}",
         upstream.addr
     )

@@ -19,7 +19,7 @@ const fn room(name: &'static str, may: &'static [&'static str], why: &'static st
 }
 
 /// Who may import whom, the ground first.
-const ROOMS: [Room; 37] = [
+const ROOMS: [Room; 38] = [
     room("wire", &[], "sans-io parsers: bytes in, values out, fuzzed alone"),
     room("telemetry::metric", &[], "counters, and nothing that is counted"),
     room("telemetry::histogram", &[], "arithmetic"),
@@ -35,6 +35,7 @@ const ROOMS: [Room; 37] = [
     room("api", &["config", "usage", "wire"], "dialects and bodies, spliced on the wire's scanners"),
     room("api::models", &["catalog", "config", "wire"], "the lists of models, written from the catalog"),
     room("cache", &["api", "config", "usage"], "what is equal, kept and shared; the time is an argument"),
+    room("cache::redis", &["net::redis"], "answers on their way to Redis and back"),
     room("route", &["api", "wire"], "a method and a path to a task"),
     room("telemetry::log", &["config", "journal::queue"], "levels, and the place of access lines"),
     room("journal::queue", &[], "what the shards push and the journal pops"),

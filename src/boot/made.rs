@@ -8,6 +8,7 @@ use crate::config::guard::Settings;
 use crate::guard::mask::Masker;
 use crate::guard::{self, Guard};
 use crate::net::clock;
+use crate::net::redis::Redis;
 use crate::net::tls::{self, Acceptor, Connector};
 use crate::shard::entry::for_people;
 use crate::world::{Made, World};
@@ -57,6 +58,10 @@ pub fn make(config: &Config, old: Option<&World>) -> io::Result<Made> {
             lines.push(("tracing.otlp_endpoint".to_owned(), message));
             None
         });
+    let redis = config.redis.as_ref().map(Redis::connector).transpose().unwrap_or_else(|message| {
+        lines.push(("redis".to_owned(), message));
+        None
+    });
     let masker = (config.log.bodies && config.log.mask).then(|| {
         let known = old.and_then(|old| old.masker.as_ref()).map(Arc::clone);
         known.map_or_else(|| Masker::new().map(Arc::new), Ok)
@@ -65,7 +70,8 @@ pub fn make(config: &Config, old: Option<&World>) -> io::Result<Made> {
     let log_is_text = for_people(config);
     match (guard, acceptor, masker) {
         (Ok(guard), Ok(tls), Ok(masker)) if lines.is_empty() => {
-            Ok(Made { guard, masker, log_is_text, tls, connectors, collector, process_key: tls::random()? })
+            let (redis, process_key) = (redis.flatten(), tls::random()?);
+            Ok(Made { guard, masker, log_is_text, tls, connectors, collector, redis, process_key })
         }
         _ => Err(unfit_lines(lines.into_iter())),
     }

@@ -1,7 +1,7 @@
 //! Answers that are given again: what makes two requests equal ([`key`]), how an answer is kept ([`stored`], [`memory`]),
 //! and requests that are equal while the first one is still answered ([`flight`]).
 //!
-//! Nothing here knows a socket, and the time is an argument. Whether a request may use it, and what is stored, is decided by
+//! But for [`redis`] nothing here knows a socket, and the time is an argument. Whether a request may use it, and what is stored, is decided by
 //! [`Plan::of`] alone.
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ pub mod flight;
 pub mod key;
 pub mod memory;
 pub mod plan;
+pub mod redis;
 pub mod stored;
 
 pub use flight::{Boarding, Flights, Follower, Head, Lead, Step};

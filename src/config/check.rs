@@ -17,6 +17,7 @@ mod observe;
 mod policy;
 mod reliability;
 mod server;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -124,6 +125,9 @@ fn read_file(root: &mut Table<'_>) -> Config {
     let models = read_models(root, &around);
     let keys = keys::read(root, &models, &guard);
     let limits = root.section("limits", |table| limits::read(table, !keys.is_empty()));
+    let (cache, store, url) = root.section("cache", cache::read);
+    let redis = shared::read(root, url.as_ref());
+    cache::check_store(root, &cache, store, redis.is_some());
     let config = Config {
         server,
         endpoints,
@@ -138,7 +142,8 @@ fn read_file(root: &mut Table<'_>) -> Config {
         guard,
         limits,
         keys,
-        cache: root.section("cache", cache::read),
+        cache,
+        redis,
         log: root.section("log", observe::read_log),
         tracing: root.section("tracing", observe::read_tracing),
         usage: root.section("usage", observe::read_usage),

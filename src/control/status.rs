@@ -73,9 +73,36 @@ pub fn status(world: &World) -> Value {
         "buffered_bytes": world.buffered(),
         "log_lines_dropped": world.log.dropped(),
         "journal": journal(world),
+        "cache": cache(world),
+        "redis": redis(world),
         "endpoints": endpoints,
         "shards": shards,
         "models": models,
+    })
+}
+
+/// What the cache holds; `null`: there is none.
+fn cache(world: &World) -> Value {
+    let Some(answers) = &world.answers else { return Value::Null };
+    let (kept, bytes) = answers.memory.as_ref().map_or((0, 0), |memory| memory.size());
+    json!({
+        "store": world.config.cache.store,
+        "answers": kept,
+        "bytes": bytes,
+        "bytes_max": world.config.cache.memory_bytes_max.0,
+        "flights": answers.flights.count(),
+    })
+}
+
+/// How the shards stand with Redis; `null`: there is none.
+fn redis(world: &World) -> Value {
+    let Some(settings) = &world.config.redis else { return Value::Null };
+    let shards = || world.shards.iter().map(|shard| &shard.metrics.redis);
+    json!({
+        "url": settings.url(),
+        "connected": shards().filter(|redis| redis.connected.get() > 0).count(),
+        "breakers_open": shards().filter(|redis| redis.open.get() > 0).count(),
+        "timeouts": shards().map(|redis| redis.timeouts.get()).sum::<u64>(),
     })
 }
 

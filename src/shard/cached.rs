@@ -1,6 +1,6 @@
 //! The cache at work: a stored answer, the answer of an equal request that is on its way, or neither.
 //!
-//! Order: memory; then the flight of equal requests, so that of a thousand one looks further; then the endpoint. What a
+//! Order: memory; then the flight of equal requests, so that of a thousand one looks further; then Redis; then the endpoint. What a
 //! request may do is [`Plan`]'s to say, what is equal [`Parts`]'s.
 
 use std::pin::pin;
@@ -18,7 +18,7 @@ use super::relay;
 use super::serve::After;
 use super::shared::{self, Following, LOOK};
 use crate::api::{Answer, Dialect, Failure, FailureKind, Task, View};
-use crate::cache::flight::Head;
+use crate::cache::{self, flight::Head};
 use crate::cache::{Boarding, Follower, Key, Parts, Plan, Step, Stored, Tenant};
 use crate::catalog::Deployment;
 use crate::wire::http1::request::Name;
@@ -109,6 +109,9 @@ pub async fn find(
         return give(shard, patience, key, &stored, record).await;
     }
     if plan.only_if_cached {
+        if let Some(stored) = look_in_redis(shard, &plan, key).await {
+            return give(shard, patience, key, &stored, record).await;
+        }
         let text = "There is no stored answer to this request, and it wants no other.";
         return Err(Some(Failure::new(FailureKind::NotCached, text)));
     }
@@ -125,7 +128,11 @@ pub async fn find(
             }
         }
     };
-    if let Some(stored) = look() {
+    let stored = match look() {
+        Some(stored) => Some(stored),
+        None => look_in_redis(shard, &plan, key).await,
+    };
+    if let Some(stored) = stored {
         lead.whole(
             Head { content_type: stored.content_type.to_vec(), ..Head::default() },
             Arc::clone(&stored),
@@ -133,6 +140,28 @@ pub async fn find(
         return give(shard, patience, key, &stored, record).await;
     }
     Ok(Found::Ask(Some(Kept::new(shard, lead, plan.stores, wanted))))
+}
+
+/// The answer that another gateway has stored, or this one before its memory forgot it.
+async fn look_in_redis(shard: &Shard, plan: &Plan, key: Key) -> Option<Arc<Stored>> {
+    let redis = shard.answers_in_redis().filter(|_| plan.reads)?;
+    let counts = &shard.metrics().cache;
+    let stored = match cache::redis::get(redis, key).await {
+        Ok(Some(stored)) if stored.left_ms(wall_ms(), plan.age_max_s) > 0 => Arc::new(stored),
+        Ok(_) => {
+            counts.redis_missed.add(1);
+            return None;
+        }
+        Err(_) => {
+            counts.redis_failed.add(1);
+            return None;
+        }
+    };
+    counts.redis_found.add(1);
+    if let Some(memory) = shard.world.answers.as_ref().and_then(|answers| answers.memory.as_ref()) {
+        memory.put(key, Arc::clone(&stored));
+    }
+    Some(stored)
 }
 
 /// What the request may do with the cache, and its key; `None`: nothing.

@@ -12,7 +12,8 @@ use super::Shard;
 use super::source::Source;
 use crate::api::{Failure, FailureKind, Task, Usage, answer};
 use crate::cache::flight::Head;
-use crate::cache::{Follower, Key, Lead, Stored};
+use crate::cache::{self, Follower, Lead, Stored};
+use crate::net::task;
 use crate::world::Reservation;
 
 /// An answer that is to come, for others too.
@@ -166,16 +167,19 @@ impl Kept {
     }
 
     fn store(&self, stored: Arc<Stored>) {
-        store(&self.shard, self.lead.key(), stored);
-    }
-}
-
-/// Keeps an answer for those who ask later.
-fn store(shard: &Shard, key: Key, stored: Arc<Stored>) {
-    let Some(answers) = &shard.world.answers else { return };
-    shard.metrics().cache.stored.add(1);
-    if let Some(memory) = &answers.memory {
-        memory.put(key, stored);
+        let (shard, key) = (&self.shard, self.lead.key());
+        shard.metrics().cache.stored.add(1);
+        if let Some(redis) = shard.answers_in_redis() {
+            let (shard, redis, stored) = (Rc::clone(shard), Rc::clone(redis), Arc::clone(&stored));
+            task::spawn(&Rc::clone(&shard.tasks), async move {
+                if cache::redis::put(&redis, key, &stored).await.is_err() {
+                    shard.metrics().cache.redis_failed.add(1);
+                }
+            });
+        }
+        if let Some(memory) = shard.world.answers.as_ref().and_then(|answers| answers.memory.as_ref()) {
+            memory.put(key, stored);
+        }
     }
 }
 

@@ -42,12 +42,15 @@ use crate::api::body::Scratch;
 use crate::breaker::Rules;
 use crate::budget::RetryBudget;
 use crate::catalog::{Catalog, Deployment};
+use crate::config::Level;
+use crate::config::cache::Store;
 use crate::guard::recent::Recent;
 use crate::net::Upstream;
 use crate::net::buffer::Buffers;
 use crate::net::clock::{Clock, Timers};
 use crate::net::gate::Gate;
 use crate::net::pool::Pool;
+use crate::net::redis::Redis;
 use crate::net::task::TaskCounts;
 use crate::net::turn::Turns;
 use crate::registry::EndpointState;
@@ -123,6 +126,8 @@ pub struct Shard {
     pub rules: Rules,
     /// Retries that may still be made.
     pub retries: Rc<RetryBudget>,
+    /// What gateways share their state by; `None`: nothing is shared.
+    pub redis: Option<Rc<Redis>>,
     catalog: RefCell<(Arc<Catalog>, u64)>,
 }
 
@@ -250,10 +255,29 @@ impl Shard {
                 let kept = old.filter(|old| numbers(&old.world) == (percent, min));
                 kept.map_or_else(|| Rc::new(RetryBudget::new(percent, min)), |old| Rc::clone(&old.retries))
             },
+            redis: match old.filter(|old| old.world.config.redis == world.config.redis) {
+                Some(old) => old.redis.clone(),
+                None => Self::redis(&core, &world),
+            },
             catalog: RefCell::new(world.catalog()),
             core,
             world,
         }
+    }
+
+    /// A client of Redis, if it is configured. It connects when it is asked first.
+    fn redis(core: &Core, world: &World) -> Option<Rc<Redis>> {
+        let settings = world.config.redis.as_ref()?;
+        let process = Arc::clone(&core.process);
+        let tell = Box::new(move |level, text: &str| process.log.write(level, format_args!("{text}")));
+        let made = Redis::new(settings, world.redis.as_ref(), &core.tasks, tell);
+        made.map_err(|error| core.process.log.write(Level::Error, format_args!("redis: {error}"))).ok()
+    }
+
+    /// Where answers are kept besides memory, if they are.
+    #[must_use]
+    pub fn answers_in_redis(&self) -> Option<&Rc<Redis>> {
+        self.redis.as_ref().filter(|_| self.world.config.cache.store == Store::Redis)
     }
 
     /// The deployment that serves `model`, from the newest catalog.

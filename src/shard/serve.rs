@@ -14,6 +14,7 @@ use crate::net::client::{self, End, Line};
 use crate::net::handoff::Handed;
 use crate::net::link::Link;
 use crate::net::listener::{self, Listener, Role};
+use crate::net::redis::Breaker;
 use crate::net::{Client, clock, memory, task};
 use crate::wire::http1::RequestError;
 use crate::world::Seat;
@@ -90,6 +91,14 @@ pub async fn housekeeping(core: Rc<Core>) {
         }
         let metrics = core.metrics();
         metrics.upstream_idle.set(shard.pools.iter().map(|pool| pool.borrow().len() as u64).sum());
+        if let Some(redis) = &shard.redis {
+            let state = redis.state();
+            metrics.redis.connected.set(u64::from(state.connected == state.servers && state.servers > 0));
+            metrics.redis.open.set(u64::from(state.breaker == Breaker::Open));
+            metrics.redis.reconnects.set(state.reconnects);
+            metrics.redis.timeouts.set(state.timeouts);
+            metrics.redis.waiting.set(state.waiting as u64);
+        }
         metrics.tasks.set(core.tasks.live.get());
         metrics.panics.set(core.tasks.panicked.get());
     }

@@ -294,6 +294,27 @@ pub struct CacheMetrics {
     pub saved_input: Counter,
     /// Completion tokens that no endpoint had to make.
     pub saved_output: Counter,
+    /// Answers found in Redis.
+    pub redis_found: Counter,
+    /// Answers that Redis did not have.
+    pub redis_missed: Counter,
+    /// Questions to Redis, and answers for it, that failed.
+    pub redis_failed: Counter,
+}
+
+/// How a shard stands with Redis.
+#[derive(Debug, Default)]
+pub struct RedisMetrics {
+    /// 1: it is connected to all servers that it needs.
+    pub connected: Counter,
+    /// 1: its breaker is open.
+    pub open: Counter,
+    /// Connections made anew.
+    pub reconnects: Counter,
+    /// Questions without an answer in time.
+    pub timeouts: Counter,
+    /// Questions without an answer now.
+    pub waiting: Counter,
 }
 
 /// Numbers of one shard.
@@ -340,6 +361,8 @@ pub struct ShardMetrics {
     pub guard: GuardMetrics,
     /// What was not asked twice.
     pub cache: CacheMetrics,
+    /// How it stands with Redis.
+    pub redis: RedisMetrics,
     /// What the door refused.
     pub limiter: LimiterMetrics,
     /// Tasks that ended by a panic.
@@ -374,6 +397,7 @@ impl Default for ShardMetrics {
             upstream_idle: Counter::default(),
             guard: GuardMetrics::default(),
             cache: CacheMetrics::default(),
+            redis: RedisMetrics::default(),
             limiter: LimiterMetrics::default(),
             panics: Counter::default(),
             tasks: Counter::default(),

@@ -31,6 +31,7 @@ pub fn render(world: &World) -> String {
     page.own(&models);
     page.usage(&models);
     page.cache(&models);
+    page.redis();
     page.endpoints();
     page.endpoint_times();
     page.keys();

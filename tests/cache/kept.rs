@@ -160,8 +160,9 @@ fn a_hit_costs_nothing_unless_it_is_charged() {
             let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
             (lines.len() >= 3).then_some(lines)
         });
-        let words: Vec<&str> = lines.iter().map(|line| line["cache"].as_str().unwrap()).collect();
-        assert_eq!(words, ["miss", "hit", "hit"]);
+        let mut words: Vec<&str> = lines.iter().map(|line| line["cache"].as_str().unwrap()).collect();
+        words.sort_unstable(); // the shards write on their own
+        assert_eq!(words, ["hit", "hit", "miss"]);
     }
 }
 

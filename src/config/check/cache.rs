@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::Bytes;
 use super::super::cache::{Cache, Cached, Store};
 use super::super::problem::quote;
-use super::super::reader::{Table, Value};
+use super::super::reader::{Place, Table, Value};
 use super::super::render::cache::{CACHED, MODES, STORES};
 
 /// Longest time that an answer is kept.
@@ -15,9 +15,11 @@ const ANSWER_MAX: Bytes = Bytes(16 << 20);
 /// The memory is kept in parts, and an answer must fit one beside others.
 const PARTS: u64 = 8;
 
-pub(super) fn read(table: &mut Table<'_>) -> Cache {
+/// The section, where its store stands, and the URL in it that is a short form of `redis.url`.
+pub(super) fn read<'a>(table: &mut Table<'a>) -> (Cache, Option<Place>, Option<Value<'a>>) {
     let default = Cache::default();
-    let store = table.word("store", &STORES, default.store);
+    let stands = table.take("store");
+    let store = stands.as_ref().and_then(|value| value.word(&STORES)).unwrap_or(default.store);
     let ttl_max = table.time_within("ttl_max", Duration::from_secs(1), TTL_MAX, default.ttl_max);
     let ttl_value = table.take("ttl");
     let ttl = ttl_value.as_ref().and_then(|value| value.time_within(Duration::from_secs(1), TTL_MAX));
@@ -44,7 +46,7 @@ pub(super) fn read(table: &mut Table<'_>) -> Cache {
         None if memory_bytes_max.0 > 0 => default.answer_bytes_max.min(fits),
         None => default.answer_bytes_max,
     };
-    Cache {
+    let cache = Cache {
         store,
         ttl,
         ttl_max,
@@ -55,6 +57,15 @@ pub(super) fn read(table: &mut Table<'_>) -> Cache {
         coalesce: table.flag("coalesce", default.coalesce),
         charge_hits: table.flag("charge_hits", default.charge_hits),
         tasks: table.take("tasks").map(read_tasks).unwrap_or(default.tasks),
+    };
+    (cache, stands.map(|value| value.place), table.take("url"))
+}
+
+/// What is kept in Redis needs one.
+pub(super) fn check_store(root: &Table<'_>, cache: &Cache, place: Option<Place>, has_redis: bool) {
+    if let Some(place) = place.filter(|_| cache.store == Store::Redis && !has_redis && root.report.is_clean())
+    {
+        root.report.add(&place, "no Redis is named", r#"add url = "redis://127.0.0.1:6379/0" under [redis]"#);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Model, Page};
 use crate::cache::Answers;
-use crate::telemetry::metric::CACHE_USES;
+use crate::telemetry::metric::{CACHE_USES, Counter, RedisMetrics};
 
 impl Page<'_> {
     /// What was answered without an endpoint, and what is kept for it.
@@ -63,6 +63,44 @@ impl Page<'_> {
         ] {
             self.family(name, kind, help);
             self.line(name, &[], value);
+        }
+        let name = "corelane_cache_redis_requests_total";
+        self.family(name, "counter", "Questions for an answer in Redis, by what came of them.");
+        for (what, count) in [
+            ("found", cache().map(|cache| cache.redis_found.get()).sum()),
+            ("missed", cache().map(|cache| cache.redis_missed.get()).sum()),
+            ("failed", cache().map(|cache| cache.redis_failed.get()).sum::<u64>()),
+        ] {
+            self.line(name, &[("result", what)], count);
+        }
+    }
+
+    /// How the shards stand with Redis, where one is.
+    pub(super) fn redis(&mut self) {
+        type Pick = fn(&RedisMetrics) -> &Counter;
+        let world = self.world;
+        if world.config.redis.is_none() {
+            return;
+        }
+        let families: [(&str, &str, &str, Pick); 5] = [
+            ("corelane_redis_connected", "gauge", "1 while a shard is connected to Redis.", |m| &m.connected),
+            ("corelane_redis_breaker_open", "gauge", "1 while a shard asks Redis nothing.", |m| &m.open),
+            ("corelane_redis_reconnects_total", "counter", "Connections to Redis made anew.", |m| {
+                &m.reconnects
+            }),
+            (
+                "corelane_redis_timeouts_total",
+                "counter",
+                "Questions to Redis without an answer in time.",
+                |m| &m.timeouts,
+            ),
+            ("corelane_redis_waiting", "gauge", "Questions to Redis without an answer now.", |m| &m.waiting),
+        ];
+        for (name, kind, help, pick) in families {
+            self.family(name, kind, help);
+            for (index, shard) in world.shards.iter().enumerate() {
+                self.line(name, &[("shard", &index.to_string())], pick(&shard.metrics.redis).get());
+            }
         }
     }
 }

@@ -295,6 +295,8 @@ fn a_cache_that_cannot_be_is_refused() {
             ("memory_bytes_max = \"1KiB\"", "memory_bytes_max", "out of range", ""),
             ("answer_bytes_max = \"16MiB\"", "answer_bytes_max", "does not fit", "at most 8MiB"),
             ("mode = \"on\"", "mode", "on", "default_on"),
+            ("store = \"redis\"", "store", "no Redis is named", "[redis]"),
+            ("url = \"h:1\"", "url", "no scheme", ""),
             ("tasks = []", "tasks", "no task", "store = \"off\""),
             ("tasks = [\"chat\", \"chat\"]", "tasks[1]", "listed twice", "once"),
             ("tasks = [\"responses\"]", "tasks[0]", "responses", "embeddings"),
