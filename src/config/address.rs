@@ -16,7 +16,7 @@ pub(super) struct Mistake {
     pub(super) hint: &'static str,
 }
 
-const fn mistake<T>(message: &'static str, hint: &'static str) -> Result<T, Mistake> {
+pub(super) const fn mistake<T>(message: &'static str, hint: &'static str) -> Result<T, Mistake> {
     Err(Mistake { message, hint })
 }
 
@@ -74,7 +74,8 @@ pub(super) fn parse_origin(text: &str) -> Result<String, Mistake> {
     })
 }
 
-fn parse_authority(authority: &str) -> Result<(String, Option<u16>), Mistake> {
+/// Reads `host[:port]`.
+pub(super) fn parse_authority(authority: &str) -> Result<(String, Option<u16>), Mistake> {
     let (host, rest) = match authority.strip_prefix('[') {
         Some(inside) => {
             let Some((host, rest)) = inside.split_once(']') else {

@@ -66,7 +66,9 @@ fn secrets(config: &Config) -> impl Iterator<Item = (String, &Secret)> {
     });
     let tracing = config.tracing.headers.iter();
     let tracing = tracing.map(|(name, secret)| (format!("tracing.headers.{}", key_text(name)), secret));
-    admin.chain(endpoints).chain(keys).chain(tracing)
+    let redis = config.redis.iter().filter_map(|redis| redis.password.as_ref());
+    let redis = redis.map(|secret| ("redis.password".to_owned(), secret));
+    admin.chain(endpoints).chain(keys).chain(tracing).chain(redis)
 }
 
 fn compare_tables(lines: &mut Vec<String>, path: &str, old: &Table, new: &Table) {

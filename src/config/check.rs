@@ -17,6 +17,7 @@ mod observe;
 mod policy;
 mod reliability;
 mod server;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -139,6 +140,7 @@ fn read_file(root: &mut Table<'_>) -> Config {
         limits,
         keys,
         cache: root.section("cache", cache::read),
+        redis: shared::read(root, None),
         log: root.section("log", observe::read_log),
         tracing: root.section("tracing", observe::read_tracing),
         usage: root.section("usage", observe::read_usage),

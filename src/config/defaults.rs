@@ -41,6 +41,7 @@ pub fn builtin() -> Config {
         limits: Limits::default(),
         keys: Vec::new(),
         cache: Cache::default(),
+        redis: None,
         log: Log::default(),
         tracing: Tracing::default(),
         usage: UsageRules::default(),

@@ -19,6 +19,7 @@ mod problem;
 mod reader;
 pub mod reliability;
 mod render;
+pub mod shared;
 mod units;
 
 use std::net::SocketAddr;
@@ -66,6 +67,8 @@ pub struct Config {
     pub keys: Vec<edge::Key>,
     /// Answers that are given again.
     pub cache: cache::Cache,
+    /// The server by which gateways share their state; `None`: there is none.
+    pub redis: Option<shared::Redis>,
     /// What is logged, and where to.
     pub log: Log,
     /// Which requests are traced, and for whom.

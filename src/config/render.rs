@@ -9,6 +9,7 @@ pub(super) mod edge;
 pub(super) mod guard;
 pub(super) mod observe;
 mod reliability;
+mod shared;
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
@@ -45,6 +46,7 @@ pub fn effective(config: &Config) -> String {
     edge::write_limits(&mut page, &config.limits);
     config.keys.iter().for_each(|key| edge::write_key(&mut page, key, &config.guard));
     cache::write(&mut page, &config.cache);
+    config.redis.iter().for_each(|redis| shared::write(&mut page, redis));
     observe::write_log(&mut page, &config.log);
     observe::write_tracing(&mut page, &config.tracing);
     observe::write_usage(&mut page, &config.usage);

@@ -87,6 +87,16 @@ pub async fn before<F: Future>(timer: &Timer, mut op: Pin<&mut F>) -> Option<F::
     .await
 }
 
+/// Runs `op` for at most `limit` on the runtime's own timer, to the millisecond; the caller then drops `op`.
+pub async fn within<F: Future>(limit: Duration, mut op: Pin<&mut F>) -> Option<F::Output> {
+    let mut timer = std::pin::pin!(monoio::time::sleep(limit));
+    poll_fn(|cx| match op.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
+
 /// Waits on the runtime's own timer: for housekeeping loops, not for exchanges.
 pub async fn sleep(time: Duration) {
     monoio::time::sleep(time).await;

@@ -23,6 +23,7 @@ pub mod link;
 pub mod listener;
 pub mod memory;
 pub mod pool;
+pub mod redis;
 pub mod runtime;
 pub mod signal;
 mod socket;

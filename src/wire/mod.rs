@@ -9,6 +9,7 @@ pub mod h2;
 pub mod http1;
 pub mod json;
 pub mod ndjson;
+pub mod resp;
 pub mod span;
 pub mod sse;
 pub mod text;

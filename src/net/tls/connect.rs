@@ -10,6 +10,7 @@ use super::accept::chain;
 use super::{Session, provider};
 
 /// Makes sessions for connections to one endpoint.
+#[derive(Clone)]
 pub struct Connector {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
@@ -44,6 +45,19 @@ impl Connector {
             .with_no_client_auth();
         config.alpn_protocols.push(b"http/1.1".to_vec());
         Ok(Self { config: Arc::new(config), name })
+    }
+
+    /// The same for another host, without a protocol agreed on by ALPN: for what is not HTTP.
+    ///
+    /// # Errors
+    /// The host is no name of a certificate.
+    pub fn for_host(&self, host: &str) -> Result<Self, String> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| format!("{host}: {error}"))?;
+        let mut config = Arc::clone(&self.config);
+        if !config.alpn_protocols.is_empty() {
+            Arc::make_mut(&mut config).alpn_protocols.clear();
+        }
+        Ok(Self { config, name })
     }
 
     /// A session for a new connection.

@@ -1,0 +1,412 @@
+//! One server as a shard knows it: its connection, its breaker, and the task that keeps both.
+//!
+//! The keeper connects, carries commands until the connection ends, and connects again: at once (within 10 ms) if
+//! answers had come, else after waits that double, with chance. While it connects, who asks waits for it; while it
+//! waits, who asks is refused at once. It also looks every 50 ms whether the oldest command has waited too long, sends
+//! the probes of an open breaker, and asks an idle server every 15 s whether it is still there.
+
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use super::breaker::{Breaker, Guarded};
+use super::connection::{self, CONNECT, Link, Place};
+use super::deadline::Deadline;
+use super::fifo::{Answer, Fifo, Promise, SLOTS_MAX, Ticket};
+use super::login::Refusal;
+use super::resolve::Resolver;
+use super::sentinel::Sentinels;
+use super::{Failure, Ours, now_us};
+use crate::config::Level;
+use crate::net::clock;
+use crate::net::task;
+use crate::wire::resp::{Command, Reply};
+
+/// How often the keeper looks.
+const STEP: Duration = Duration::from_millis(50);
+/// The oldest command may wait for so many times the time of one call, and at least for so long.
+const HUNG_TIMES: u32 = 10;
+const HUNG_MIN: Duration = Duration::from_millis(200);
+/// An idle server is asked after so long.
+const IDLE_US: u64 = 15_000_000;
+/// Longest wait before the first attempt after a connection that had answered.
+const AGAIN_US: u64 = 10_000;
+
+/// How the server is found.
+pub(super) enum Finder {
+    At(Place),
+    By(Sentinels),
+}
+
+/// One server.
+pub(super) struct Node {
+    ours: Rc<Ours>,
+    finder: Finder,
+    resolver: Resolver,
+    breaker: RefCell<Guarded>,
+    /// The connection that takes commands.
+    live: RefCell<Option<Rc<Fifo>>>,
+    /// The keeper is about to have one.
+    connecting: Cell<bool>,
+    /// Who waits for it.
+    arrivals: RefCell<Vec<Weak<Promise<Result<Rc<Fifo>, Failure>>>>>,
+    /// What the server said when it did not let us in.
+    refused: RefCell<Option<String>>,
+    /// What was told last: the same is not told again.
+    told: RefCell<String>,
+    /// The connection is to be given up: the server is not the one that we want.
+    doubted: Cell<bool>,
+    started: Cell<bool>,
+    stopped: Cell<bool>,
+    /// Where the last connection went.
+    place: RefCell<String>,
+}
+
+impl Node {
+    pub(super) fn new(ours: &Rc<Ours>, finder: Finder) -> Rc<Self> {
+        let place = match &finder {
+            Finder::At(place) => place.to_string(),
+            Finder::By(sentinels) => sentinels.to_string(),
+        };
+        Rc::new(Self {
+            ours: Rc::clone(ours),
+            finder,
+            resolver: Resolver::default(),
+            breaker: RefCell::default(),
+            live: RefCell::new(None),
+            connecting: Cell::new(true),
+            arrivals: RefCell::default(),
+            refused: RefCell::new(None),
+            told: RefCell::default(),
+            doubted: Cell::new(false),
+            started: Cell::new(false),
+            stopped: Cell::new(false),
+            place: RefCell::new(place),
+        })
+    }
+
+    /// Begins to connect; call within the runtime. Later calls do nothing.
+    pub(super) fn start(self: &Rc<Self>) {
+        if !self.started.replace(true) {
+            task::spawn(&self.ours.tasks, Rc::clone(self).keep());
+        }
+    }
+
+    /// Ends the keeper, within 50 ms.
+    pub(super) fn stop(&self) {
+        self.stopped.set(true);
+    }
+
+    /// Where it is, or who knows it.
+    pub(super) fn place(&self) -> String {
+        self.place.borrow().clone()
+    }
+
+    pub(super) fn breaker(&self) -> Breaker {
+        self.breaker.borrow().state()
+    }
+
+    /// Whether a connection takes commands.
+    pub(super) fn is_connected(&self) -> bool {
+        self.live.borrow().is_some()
+    }
+
+    /// Commands without an answer.
+    pub(super) fn waiting(&self) -> usize {
+        self.live.borrow().as_ref().map_or(0, |fifo| fifo.waiting())
+    }
+
+    /// One command; `first` goes before it in the same write, and its answer is nobody's.
+    pub(super) async fn ask(
+        self: &Rc<Self>,
+        first: Option<&Command>,
+        command: &Command,
+        deadline: &mut Deadline,
+    ) -> Answer {
+        let asked = match self.connection(deadline).await {
+            Ok(fifo) => self.push(&fifo, first, command),
+            Err(failure) => Err(failure),
+        };
+        match asked {
+            Ok(ticket) => self.wait(ticket, deadline).await,
+            Err(failure) => Err(self.failed(failure)),
+        }
+    }
+
+    /// Several commands in one write; the answers in order.
+    pub(super) async fn ask_all(
+        self: &Rc<Self>,
+        commands: &[&Command],
+        deadline: &mut Deadline,
+    ) -> Result<Vec<Answer>, Failure> {
+        let fifo = self.connection(deadline).await.map_err(|failure| self.failed(failure))?;
+        let bytes = commands.iter().map(|command| command.bytes()).sum();
+        if !fifo.has_room(commands.len(), bytes) {
+            return Err(self.failed(Failure::Full));
+        }
+        let now_us = now_us();
+        let tickets: Vec<_> = commands.iter().map(|command| fifo.push(command, now_us)).collect();
+        let mut answers = Vec::with_capacity(tickets.len());
+        for ticket in tickets {
+            answers.push(match ticket {
+                Ok(ticket) => self.wait(ticket, deadline).await,
+                Err(failure) => Err(self.failed(failure)),
+            });
+        }
+        Ok(answers)
+    }
+
+    fn push(
+        &self,
+        fifo: &Fifo,
+        first: Option<&Command>,
+        command: &Command,
+    ) -> Result<Ticket<Answer>, Failure> {
+        let now_us = now_us();
+        if let Some(first) = first {
+            if !fifo.has_room(2, first.bytes() + command.bytes()) {
+                return Err(Failure::Full);
+            }
+            fifo.push_unheard(first, now_us)?;
+        }
+        fifo.push(command, now_us)
+    }
+
+    async fn wait(&self, ticket: Ticket<Answer>, deadline: &mut Deadline) -> Answer {
+        let answer = deadline.limit(ticket).await.unwrap_or(Err(Failure::Timeout));
+        let answer = answer.and_then(|reply| match reply.error_code() {
+            Some(code) if self.is_away(code) => Err(Failure::Refused(text(reply))),
+            _ => Ok(reply),
+        });
+        match answer {
+            Ok(reply) => {
+                self.breaker.borrow_mut().success();
+                Ok(reply)
+            }
+            Err(failure) => Err(self.failed(failure)),
+        }
+    }
+
+    /// Whether an error of this code says that the server serves nobody now, whatever it is asked.
+    fn is_away(&self, code: &str) -> bool {
+        if code == "READONLY" && matches!(self.finder, Finder::By(_)) {
+            self.doubted.set(true);
+            return true;
+        }
+        matches!(code, "LOADING" | "MASTERDOWN" | "BUSY" | "NOAUTH" | "CLUSTERDOWN")
+    }
+
+    /// Counts a failure, where it speaks of the server.
+    fn failed(&self, failure: Failure) -> Failure {
+        match &failure {
+            Failure::Open | Failure::Full => return failure,
+            Failure::Timeout => self.ours.counts.timeouts.set(self.ours.counts.timeouts.get() + 1),
+            Failure::Gone | Failure::Refused(_) => {}
+        }
+        let opened = self.breaker.borrow_mut().failure();
+        if opened {
+            let why = match &failure {
+                Failure::Timeout => "no answer in time".to_owned(),
+                Failure::Refused(text) => text.clone(),
+                _ => self.ours.last_error().unwrap_or_else(|| "no connection".to_owned()),
+            };
+            self.ours.note(&why);
+            self.tell_opened(&why);
+        }
+        failure
+    }
+
+    fn tell_opened(&self, why: &str) {
+        let text = format!("redis {}: not asked any more until it answers again: {why}", self.place());
+        self.ours.tell(Level::Warn, &text);
+    }
+
+    /// The connection, or the next one, if it is about to come.
+    async fn connection(self: &Rc<Self>, deadline: &mut Deadline) -> Result<Rc<Fifo>, Failure> {
+        if self.breaker() != Breaker::Closed {
+            return Err(Failure::Open);
+        }
+        self.start();
+        if let Some(fifo) = &*self.live.borrow() {
+            return Ok(Rc::clone(fifo));
+        }
+        if !self.connecting.get() {
+            return Err(self.refused.borrow().clone().map_or(Failure::Gone, Failure::Refused));
+        }
+        let (ticket, waiter) = Promise::pair();
+        {
+            let mut arrivals = self.arrivals.borrow_mut();
+            if arrivals.len() >= SLOTS_MAX {
+                arrivals.retain(|waiter| waiter.strong_count() > 0);
+            }
+            if arrivals.len() >= SLOTS_MAX {
+                return Err(Failure::Full);
+            }
+            arrivals.push(waiter);
+        }
+        deadline.limit(ticket).await.unwrap_or(Err(Failure::Timeout))
+    }
+
+    /// Tells who waits for a connection what has come of it.
+    fn arrive(&self, what: &Result<Rc<Fifo>, Failure>) {
+        let waiters = std::mem::take(&mut *self.arrivals.borrow_mut());
+        for waiter in waiters.iter().filter_map(Weak::upgrade) {
+            waiter.give(what.clone());
+        }
+    }
+
+    async fn keep(self: Rc<Self>) {
+        while !self.stopped.get() {
+            self.connecting.set(true);
+            self.breaker.borrow_mut().begin_probe();
+            let made = clock::within(CONNECT, pin!(self.connect())).await;
+            let made = made.unwrap_or_else(|| Err(Refusal::new("no connection in time")));
+            let answered = match made {
+                Ok(link) => Box::pin(self.serve(link)).await,
+                Err(refusal) => {
+                    self.no_connection(refusal);
+                    false
+                }
+            };
+            let chance = self.ours.chance();
+            // Who asks waits for an attempt that comes at once, and for no other.
+            self.connecting.set(answered);
+            let wait = match answered {
+                true => Duration::from_micros(chance % AGAIN_US),
+                false => self.breaker.borrow_mut().wait(chance),
+            };
+            self.pause(wait).await;
+        }
+        self.arrive(&Err(Failure::Gone));
+    }
+
+    async fn connect(&self) -> Result<Link, Refusal> {
+        let found;
+        let place = match &self.finder {
+            Finder::At(place) => place,
+            Finder::By(sentinels) => {
+                found = Place::Tcp(sentinels.master(&self.ours, &self.resolver).await?);
+                &found
+            }
+        };
+        *self.place.borrow_mut() = place.to_string();
+        let connector = self.ours.connector.as_ref();
+        connection::dial(place, connector, &self.ours.account, &self.resolver).await
+    }
+
+    fn no_connection(&self, refusal: Refusal) {
+        let (place, text) = (self.place(), refusal.text);
+        self.ours.note(&text);
+        *self.refused.borrow_mut() = refusal.said.then(|| text.clone());
+        let mut told = self.told.borrow_mut();
+        if *told != text {
+            self.ours.tell(Level::Warn, &format!("redis {place}: {text}"));
+            told.clone_from(&text);
+        }
+        drop(told);
+        let opened = {
+            let mut breaker = self.breaker.borrow_mut();
+            breaker.end_probe(false);
+            breaker.failure()
+        };
+        if opened {
+            self.tell_opened(&text);
+        }
+        self.connecting.set(false);
+        self.arrive(&Err(self.refused.borrow().clone().map_or(Failure::Gone, Failure::Refused)));
+    }
+
+    /// Carries commands until the connection ends; whether any was answered.
+    async fn serve(&self, link: Link) -> bool {
+        let fifo = Fifo::new(link.version, now_us());
+        self.ours.counts.connects.set(self.ours.counts.connects.get() + 1);
+        self.doubted.set(false);
+        *self.refused.borrow_mut() = None;
+        let closed = self.breaker.borrow_mut().end_probe(true); // the login was answered
+        if closed || !self.told.borrow().is_empty() {
+            self.ours.tell(Level::Info, &format!("redis {}: connected", self.place()));
+            self.told.borrow_mut().clear();
+        }
+        *self.live.borrow_mut() = Some(Rc::clone(&fifo));
+        self.arrive(&Ok(Rc::clone(&fifo)));
+        let reason = connection::carry(link, &fifo, self.watch(&fifo)).await;
+        *self.live.borrow_mut() = None;
+        self.connecting.set(fifo.answers() > 0); // before those who wait are woken
+        fifo.close();
+        if !self.stopped.get() {
+            self.ours.note(&reason);
+            let text = format!("redis {}: connection lost: {reason}", self.place());
+            self.ours.tell(Level::Info, &text);
+        }
+        fifo.answers() > 0
+    }
+
+    /// Ends with a reason to give the connection up.
+    async fn watch(&self, fifo: &Fifo) -> String {
+        let hung = self.ours.timeout.saturating_mul(HUNG_TIMES).max(HUNG_MIN);
+        let ping = Command::new("PING");
+        let mut probe_us = None;
+        loop {
+            clock::sleep(STEP).await;
+            let now_us = now_us();
+            if self.stopped.get() {
+                return "not needed any more".to_owned();
+            }
+            if self.doubted.get() {
+                return "the server takes no writes: it is no master any more".to_owned();
+            }
+            if u128::from(fifo.oldest_us(now_us)) > hung.as_micros() {
+                return format!("no answer for {} ms", hung.as_millis());
+            }
+            if self.breaker() == Breaker::Closed {
+                probe_us = None;
+                if fifo.waiting() == 0 && now_us.saturating_sub(fifo.heard_us()) > IDLE_US {
+                    let _ = fifo.push_unheard(&ping, now_us); // if it is full, it is not idle
+                }
+                continue;
+            }
+            let due_us = *probe_us.get_or_insert_with(|| now_us + self.next_probe_us());
+            if now_us >= due_us {
+                self.probe(fifo, &ping).await;
+                probe_us = None;
+            }
+        }
+    }
+
+    fn next_probe_us(&self) -> u64 {
+        let wait = self.breaker.borrow_mut().wait(self.ours.chance());
+        u64::try_from(wait.as_micros()).unwrap_or(u64::MAX / 2)
+    }
+
+    async fn probe(&self, fifo: &Fifo, ping: &Command) {
+        self.breaker.borrow_mut().begin_probe();
+        let answered = match fifo.push(ping, now_us()) {
+            Ok(ticket) => {
+                let answer = Deadline::after(self.ours.timeout).limit(ticket).await;
+                matches!(answer, Some(Ok(reply)) if !reply.error_code().is_some_and(|code| self.is_away(code)))
+            }
+            Err(_) => false,
+        };
+        let closed = self.breaker.borrow_mut().end_probe(answered);
+        if closed {
+            self.ours.tell(Level::Info, &format!("redis {}: answers again", self.place()));
+        }
+    }
+
+    /// Waits, in steps that see the end.
+    async fn pause(&self, mut left: Duration) {
+        while !left.is_zero() && !self.stopped.get() {
+            let step = left.min(STEP);
+            clock::sleep(step).await;
+            left -= step;
+        }
+    }
+}
+
+fn text(reply: Reply) -> String {
+    match reply {
+        Reply::Error(text) => text,
+        _ => String::new(),
+    }
+}
