@@ -90,14 +90,14 @@ async fn enter<S: AsyncReadRent + AsyncWriteRent>(
         talk.speak(Version::Resp2);
         if let Some(password) = &account.password {
             let auth = account.username.iter().fold(Command::new("AUTH"), Command::arg);
-            talk.expect("login", &auth.arg(password.expose())).await?;
+            talk.demand("login", &auth.arg(password.expose())).await?;
         }
     }
     if account.database > 0 {
-        talk.expect("SELECT", &Command::new("SELECT").number(account.database.into())).await?;
+        talk.demand("SELECT", &Command::new("SELECT").number(account.database.into())).await?;
     }
     if account.master {
-        let reply = talk.expect("ROLE", &Command::new("ROLE")).await?;
+        let reply = talk.demand("ROLE", &Command::new("ROLE")).await?;
         let role = reply.as_array().and_then(|values| values.first()).and_then(Reply::as_bytes);
         if role != Some(b"master") {
             return Err(Refusal::new("the server is no master"));
@@ -145,7 +145,7 @@ impl<'a, S: AsyncReadRent + AsyncWriteRent> Talk<'a, S> {
     }
 
     /// As [`Talk::ask`], for a question that has to be answered without an error.
-    pub(super) async fn expect(&mut self, what: &str, command: &Command) -> Result<Reply, Refusal> {
+    pub(super) async fn demand(&mut self, what: &str, command: &Command) -> Result<Reply, Refusal> {
         match self.ask(command).await? {
             Reply::Error(text) => Err(Refusal::said(what, &text)),
             reply => Ok(reply),

@@ -80,7 +80,7 @@ impl Sentinels {
         // Sentinels seldom ask for a password; where they do, it has to be that of the servers.
         if let (Some("NOAUTH"), Some(password)) = (reply.error_code(), &account.password) {
             let auth = account.username.iter().fold(Command::new("AUTH"), Command::arg);
-            talk.expect("login", &auth.arg(password.expose())).await?;
+            talk.demand("login", &auth.arg(password.expose())).await?;
             reply = talk.ask(&question).await?;
         }
         address(&reply).ok_or_else(|| match reply {
