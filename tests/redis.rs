@@ -4,6 +4,8 @@
 //! Against real servers (`redis-server`, Debian's), and against fakes for what a real one does not do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // test code
 
+#[path = "redis/cluster.rs"]
+mod cluster;
 #[path = "redis/fakes.rs"]
 mod fakes;
 #[path = "redis/faults.rs"]

@@ -39,14 +39,31 @@ impl Server {
         Self::start_in(folder(), more)
     }
 
+    /// As [`Server::start`], at this port.
+    pub fn start_at(port: u16, more: &[&str]) -> Server {
+        Self::begin(folder(), port, more)
+    }
+
     /// As [`Server::start`], with files of its own in `folder`.
     pub fn start_in(folder: PathBuf, more: &[&str]) -> Server {
-        let port = free_port();
-        let place = folder.display().to_string();
-        let fixed = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &place];
-        let port_text = port.to_string();
-        let own = if more.contains(&"--port") { vec![] } else { vec!["--port", &port_text] };
-        let arguments = own.iter().chain(&fixed).chain(more).map(ToString::to_string).collect();
+        Self::begin(folder, free_port(), more)
+    }
+
+    fn begin(folder: PathBuf, port: u16, more: &[&str]) -> Server {
+        let (place, port_text) = (folder.display().to_string(), port.to_string());
+        let fixed = [
+            "--port",
+            &port_text,
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            &place,
+        ];
+        let arguments = fixed.iter().chain(more).map(ToString::to_string).collect();
         Self::spawn("redis-server", folder, port, arguments)
     }
 
