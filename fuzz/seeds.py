@@ -279,9 +279,22 @@ def h2_guard():
     yield from [b"c" + preface + begin + get(1), b"c" + preface[:10], b"cGET / HTTP/1.1\r\n\r\n", b"a" + get(1), b"a" + frame(4, 1), b"a" + ping, b"a"]
 
 
+def replies():
+    texts = [
+        "+OK\r\n", "-ERR no\r\n", "-WRONGTYPE x\r\n", ":1\r\n", ":-9223372036854775808\r\n", ":9223372036854775808\r\n", "$0\r\n\r\n", "$5\r\na\r\nbc\r\n", "$-1\r\n",
+        "*-1\r\n", "*0\r\n", "*2\r\n$3\r\nfoo\r\n:12\r\n", "*2\r\n*1\r\n+a\r\n*0\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", "_\r\n", "#t\r\n", "#f\r\n", ",1.5\r\n", ",inf\r\n", ",nan\r\n",
+        "(12345678901234567890\r\n", "!5\r\nERR x\r\n", "=7\r\ntxt:abc\r\n", "=3\r\ntxt\r\n", "%1\r\n+k\r\n$1\r\nv\r\n", "%2\r\n:1\r\n_\r\n:1\r\n#t\r\n", "~2\r\n+a\r\n+a\r\n", "~1\r\n*0\r\n",
+        ">2\r\n+a\r\n+b\r\n", "|1\r\n+a\r\n+b\r\n:1\r\n", "$?\r\n;1\r\na\r\n;0\r\n", "*?\r\n:1\r\n.\r\n", "$3\r\nabcde", "$300\r\n" + "x" * 300 + "\r\n", "$301\r\n", "*24\r\n", "*23\r\n" + ":1\r\n" * 23,
+        "+" + "a" * 118 + "\r\n", "+" + "a" * 130, "+a\rb\r\n", "+a\nb\r\n", "HELLO 3\r\n", "HTTP/1.1 200 OK\r\n\r\n", "+OK\r\n:1\r\n$2\r\nab\r\n", "*3\r\n$2\r\nab\r\n_\r\n-E\r\n+x\r\n", "$18446744073709551615\r\n", "*99999999999\r\n",
+    ]
+    for text in texts:
+        yield "a" + text
+    yield from ["b" + text for text in texts[:14]]
+
+
 TARGETS = {
     "answer": answers, "body_view": views, "chunked": chunks, "config": configs, "http1_body": bodies, "http1_request": requests, "http1_response": responses,
-    "guard": guards, "h2_guard": h2_guard, "json_text": json_texts, "json": lambda: OBJECTS + VALUES, "ndjson": lines, "route": routes, "sse": events, "stream": streams,
+    "guard": guards, "h2_guard": h2_guard, "json_text": json_texts, "json": lambda: OBJECTS + VALUES, "ndjson": lines, "resp": replies, "route": routes, "sse": events, "stream": streams,
 }
 
 for name, seeds in TARGETS.items():

@@ -1,9 +1,11 @@
 //! Promise: the client of Redis answers with the server's answer to that very question, or says within its time that it
 //! has none; whatever becomes of the server, of the connection, or of those who asked.
 //!
-//! Against real servers (`redis-server`, Debian's), and against fakes for what a real one does not do.
+//! Against real servers (Debian's `redis-server`, and a Valkey that a package of PyPI brings), and against fakes for what a real one does not do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // test code
 
+#[path = "redis/cluster.rs"]
+mod cluster;
 #[path = "redis/fakes.rs"]
 mod fakes;
 #[path = "redis/faults.rs"]
@@ -21,11 +23,40 @@ mod support;
 use corelane::net::redis::{Breaker, Command, Failure, Reply, Script};
 
 use server::Server;
-use stage::{bytes, client, run, settings};
+use stage::{bytes, client, run, settings, until};
 
 #[test]
 fn commands_are_answered_in_every_kind() {
-    let server = Server::start(&[]);
+    kinds(&Server::start(&[]));
+}
+
+#[test]
+fn valkey_answers_as_well() {
+    let user = ["--user", "lane", "on", ">sesame-1234", "~*", "+@all"];
+    let mut server = Server::valkey(&user);
+    kinds(&server);
+    scripts(&server);
+    run(async {
+        let more = "username = 'lane'\npassword = 'sesame-1234'";
+        let redis = client(&settings(&format!("{}/5", server.url()), more));
+        assert!(redis.call(&Command::new("SET").key("k").arg("v")).await.unwrap().is_ok());
+        let info = redis.call(&Command::new("CLIENT").arg("INFO")).await.unwrap();
+        let info = String::from_utf8_lossy(info.as_bytes().unwrap()).into_owned();
+        assert!(
+            info.contains(" db=5 ") && info.contains(" user=lane ") && info.contains(" resp=3"),
+            "{info}"
+        );
+        server.kill();
+        until("it is not asked any more", async || {
+            (redis.call(&Command::new("PING")).await == Err(Failure::Open)).then_some(())
+        })
+        .await;
+        server.start_again();
+        until("it is asked again", async || redis.call(&Command::new("PING")).await.ok()).await;
+    });
+}
+
+fn kinds(server: &Server) {
     run(async {
         let redis = client(&settings(&server.url(), ""));
         let set = Command::new("SET").key("k").arg([0, 13, 10, 255]);
@@ -91,7 +122,10 @@ static ADD: Script = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])"
 
 #[test]
 fn scripts_are_sent_again_where_they_are_not_known() {
-    let server = Server::start(&[]);
+    scripts(&Server::start(&[]));
+}
+
+fn scripts(server: &Server) {
     run(async {
         let redis = client(&settings(&server.url(), ""));
         for round in 1..=6 {

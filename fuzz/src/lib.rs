@@ -20,6 +20,7 @@ pub mod json;
 pub mod json_text;
 pub mod ndjson;
 pub mod reading;
+pub mod resp;
 pub mod route;
 pub mod sse;
 pub mod stream;
@@ -29,7 +30,7 @@ pub mod value;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     ("answer", answer::target),
     ("body_view", body_view::target),
     ("chunked", chunked::target),
@@ -43,6 +44,7 @@ pub const TARGETS: [Target; 16] = [
     ("json", json::target),
     ("json_text", json_text::target),
     ("ndjson", ndjson::target),
+    ("resp", resp::target),
     ("route", route::target),
     ("sse", sse::target),
     ("stream", stream::target),

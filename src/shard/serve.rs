@@ -92,9 +92,10 @@ pub async fn housekeeping(core: Rc<Core>) {
         let metrics = core.metrics();
         metrics.upstream_idle.set(shard.pools.iter().map(|pool| pool.borrow().len() as u64).sum());
         if let Some(redis) = &shard.redis {
+            redis.start(); // once, and here the runtime runs
             let state = redis.state();
             metrics.redis.connected.set(u64::from(state.connected == state.servers && state.servers > 0));
-            metrics.redis.open.set(u64::from(state.breaker == Breaker::Open));
+            metrics.redis.open.set(u64::from(state.breaker != Breaker::Closed));
             metrics.redis.reconnects.set(state.reconnects);
             metrics.redis.timeouts.set(state.timeouts);
             metrics.redis.waiting.set(state.waiting as u64);

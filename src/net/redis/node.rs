@@ -33,6 +33,9 @@ const IDLE_US: u64 = 15_000_000;
 /// Longest wait before the first attempt after a connection that had answered.
 const AGAIN_US: u64 = 10_000;
 
+/// A connection for one who waits for it, or why there is none.
+type Arrival = Promise<Result<Rc<Fifo>, Failure>>;
+
 /// How the server is found.
 pub(super) enum Finder {
     At(Place),
@@ -50,7 +53,7 @@ pub(super) struct Node {
     /// The keeper is about to have one.
     connecting: Cell<bool>,
     /// Who waits for it.
-    arrivals: RefCell<Vec<Weak<Promise<Result<Rc<Fifo>, Failure>>>>>,
+    arrivals: RefCell<Vec<Weak<Arrival>>>,
     /// What the server said when it did not let us in.
     refused: RefCell<Option<String>>,
     /// What was told last: the same is not told again.
@@ -58,6 +61,8 @@ pub(super) struct Node {
     /// The connection is to be given up: the server is not the one that we want.
     doubted: Cell<bool>,
     started: Cell<bool>,
+    /// There was a connection.
+    served: Cell<bool>,
     stopped: Cell<bool>,
     /// Where the last connection went.
     place: RefCell<String>,
@@ -81,6 +86,7 @@ impl Node {
             told: RefCell::default(),
             doubted: Cell::new(false),
             started: Cell::new(false),
+            served: Cell::new(false),
             stopped: Cell::new(false),
             place: RefCell::new(place),
         })
@@ -117,44 +123,30 @@ impl Node {
         self.live.borrow().as_ref().map_or(0, |fifo| fifo.waiting())
     }
 
-    /// One command; `first` goes before it in the same write, and its answer is nobody's.
-    pub(super) async fn ask(
+    /// Sends one command, behind `first` in the same write, whose answer is nobody's.
+    pub(super) async fn send(
         self: &Rc<Self>,
         first: Option<&Command>,
         command: &Command,
         deadline: &mut Deadline,
-    ) -> Answer {
-        let asked = match self.connection(deadline).await {
-            Ok(fifo) => self.push(&fifo, first, command),
-            Err(failure) => Err(failure),
-        };
-        match asked {
-            Ok(ticket) => self.wait(ticket, deadline).await,
-            Err(failure) => Err(self.failed(failure)),
-        }
+    ) -> Result<Ticket<Answer>, Failure> {
+        let fifo = self.connection(deadline).await.map_err(|failure| self.failed(failure))?;
+        self.push(&fifo, first, command).map_err(|failure| self.failed(failure))
     }
 
-    /// Several commands in one write; the answers in order.
-    pub(super) async fn ask_all(
+    /// Sends several commands in one write, or none of them.
+    pub(super) async fn send_all(
         self: &Rc<Self>,
-        commands: &[&Command],
+        commands: &[Command],
         deadline: &mut Deadline,
-    ) -> Result<Vec<Answer>, Failure> {
+    ) -> Result<Vec<Result<Ticket<Answer>, Failure>>, Failure> {
         let fifo = self.connection(deadline).await.map_err(|failure| self.failed(failure))?;
-        let bytes = commands.iter().map(|command| command.bytes()).sum();
+        let bytes = commands.iter().map(Command::bytes).sum();
         if !fifo.has_room(commands.len(), bytes) {
-            return Err(self.failed(Failure::Full));
+            return Err(Failure::Full);
         }
         let now_us = now_us();
-        let tickets: Vec<_> = commands.iter().map(|command| fifo.push(command, now_us)).collect();
-        let mut answers = Vec::with_capacity(tickets.len());
-        for ticket in tickets {
-            answers.push(match ticket {
-                Ok(ticket) => self.wait(ticket, deadline).await,
-                Err(failure) => Err(self.failed(failure)),
-            });
-        }
-        Ok(answers)
+        Ok(commands.iter().map(|command| fifo.push(command, now_us)).collect())
     }
 
     fn push(
@@ -173,7 +165,8 @@ impl Node {
         fifo.push(command, now_us)
     }
 
-    async fn wait(&self, ticket: Ticket<Answer>, deadline: &mut Deadline) -> Answer {
+    /// Waits for the answer to what was sent.
+    pub(super) async fn wait(&self, ticket: Ticket<Answer>, deadline: &mut Deadline) -> Answer {
         let answer = deadline.limit(ticket).await.unwrap_or(Err(Failure::Timeout));
         let answer = answer.and_then(|reply| match reply.error_code() {
             Some(code) if self.is_away(code) => Err(Failure::Refused(text(reply))),
@@ -320,7 +313,9 @@ impl Node {
     /// Carries commands until the connection ends; whether any was answered.
     async fn serve(&self, link: Link) -> bool {
         let fifo = Fifo::new(link.version, now_us());
-        self.ours.counts.connects.set(self.ours.counts.connects.get() + 1);
+        if self.served.replace(true) {
+            self.ours.counts.reconnects.set(self.ours.counts.reconnects.get() + 1);
+        }
         self.doubted.set(false);
         *self.refused.borrow_mut() = None;
         let closed = self.breaker.borrow_mut().end_probe(true); // the login was answered
