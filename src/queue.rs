@@ -68,6 +68,8 @@ pub struct Places {
     /// 0: as many as are asked for.
     max: AtomicU32,
     taken: CachePadded<AtomicU32>,
+    /// Taken by other gateways, as far as is known.
+    elsewhere: AtomicU32,
     waiters: CachePadded<AtomicU32>,
     /// By shard: the least tag that waits.
     heads: Box<[CachePadded<AtomicU64>]>,
@@ -81,6 +83,7 @@ impl Places {
         Arc::new(Self {
             max: AtomicU32::new(max),
             taken: CachePadded::default(),
+            elsewhere: AtomicU32::new(0),
             waiters: CachePadded::default(),
             heads: bells.iter().map(|_| CachePadded::new(AtomicU64::new(NONE))).collect(),
             bells,
@@ -105,11 +108,24 @@ impl Places {
         self.taken.load(Ordering::Relaxed)
     }
 
+    /// So many are taken by other gateways, as far as is known.
+    #[must_use]
+    pub fn elsewhere(&self) -> u32 {
+        self.elsewhere.load(Ordering::Relaxed)
+    }
+
+    /// Other gateways have taken so many.
+    pub fn set_elsewhere(&self, taken: u32) {
+        if self.elsewhere.swap(taken, Ordering::SeqCst) > taken && self.is_waited_for() {
+            self.call();
+        }
+    }
+
     /// Whether one is free.
     #[must_use]
     pub fn has_room(&self) -> bool {
         let max = self.max();
-        max == 0 || self.taken.load(Ordering::SeqCst) < max
+        max == 0 || self.taken.load(Ordering::SeqCst) < max.saturating_sub(self.elsewhere())
     }
 
     /// Whether somebody waits: who comes now waits behind.
@@ -122,7 +138,8 @@ impl Places {
     #[must_use]
     pub fn take(self: &Arc<Self>) -> Option<Place> {
         let max = self.max();
-        let take = |taken: u32| (max == 0 || taken < max).then_some(taken + 1);
+        let free = max.saturating_sub(self.elsewhere());
+        let take = |taken: u32| (max == 0 || taken < free).then_some(taken + 1);
         let taken = self.taken.fetch_update(Ordering::SeqCst, Ordering::Relaxed, take);
         taken.is_ok().then(|| Place { places: Arc::clone(self), quiet: false })
     }

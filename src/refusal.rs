@@ -18,6 +18,12 @@ const RETRY_MS: u64 = 1000;
 /// What `server.max_concurrent_requests` keeps out is told.
 pub const AT_ITS_LIMIT: &str = "The gateway is at its limit of concurrent requests";
 
+/// Large requests, or answers, take all the memory that they may. Status 503.
+#[must_use]
+pub fn too_many_large(what: &str) -> Failure {
+    Failure::new(FailureKind::BufferFull, format!("The gateway holds too many large {what} now.")).after(1)
+}
+
 /// There is no such route.
 #[must_use]
 pub fn no_route(no: NoRoute) -> Failure {

@@ -125,6 +125,12 @@ impl EndpointState {
         self.live.places.taken()
     }
 
+    /// Exchanges on it now, those of other gateways included as far as is known.
+    #[must_use]
+    pub fn load(&self) -> u32 {
+        self.in_flight().saturating_add(self.live.places.elsewhere())
+    }
+
     /// Takes a slot; `None`: all `slots` are taken.
     #[must_use]
     pub fn enter(&self) -> Option<Place> {

@@ -176,12 +176,12 @@ impl Deployment {
         let eligible = |at: usize| !lost.contains(&at) && self.is_left(look, at) && may(at);
         if !look.tried.is_empty() {
             let alive = (0..self.candidates.len()).filter(|&at| eligible(at));
-            return alive.max_by_key(|&at| (endpoint(at).served_ms(), Reverse(endpoint(at).in_flight())));
+            return alive.max_by_key(|&at| (endpoint(at).served_ms(), Reverse(endpoint(at).load())));
         }
         let field = Field {
             n: self.candidates.len(),
             eligible,
-            load: |at: usize| endpoint(at).in_flight(),
+            load: |at: usize| endpoint(at).load(),
             cursor: &self.cursor,
             turns: &self.turns,
         };

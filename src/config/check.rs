@@ -128,6 +128,7 @@ fn read_file(root: &mut Table<'_>) -> Config {
     let (cache, store, url) = root.section("cache", cache::read);
     let redis = shared::read(root, url.as_ref());
     cache::check_store(root, &cache, store, redis.is_some());
+    let fleet = root.section("fleet", |table| shared::read_fleet(table, redis.is_some()));
     let config = Config {
         server,
         endpoints,
@@ -144,6 +145,7 @@ fn read_file(root: &mut Table<'_>) -> Config {
         keys,
         cache,
         redis,
+        fleet,
         log: root.section("log", observe::read_log),
         tracing: root.section("tracing", observe::read_tracing),
         usage: root.section("usage", observe::read_usage),

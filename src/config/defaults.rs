@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::cache::Cache;
 use super::check::guard::absent;
 use super::edge::{Cors, Limits, Tls};
+use super::fleet::Fleet;
 use super::observe::{Format, Journal, Tracing, UsageRules, Writer};
 use super::reliability::{Breaker, Fallbacks, Queue};
 use super::{
@@ -42,6 +43,7 @@ pub fn builtin() -> Config {
         keys: Vec::new(),
         cache: Cache::default(),
         redis: None,
+        fleet: Fleet::default(),
         log: Log::default(),
         tracing: Tracing::default(),
         usage: UsageRules::default(),

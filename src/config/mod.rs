@@ -11,6 +11,7 @@ mod changes;
 pub mod check;
 mod defaults;
 pub mod edge;
+pub mod fleet;
 pub mod guard;
 pub(crate) mod moment;
 pub mod observe;
@@ -69,6 +70,8 @@ pub struct Config {
     pub cache: cache::Cache,
     /// The server by which gateways share their state; `None`: there is none.
     pub redis: Option<shared::Redis>,
+    /// What gateways share.
+    pub fleet: fleet::Fleet,
     /// What is logged, and where to.
     pub log: Log,
     /// Which requests are traced, and for whom.

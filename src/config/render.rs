@@ -47,6 +47,11 @@ pub fn effective(config: &Config) -> String {
     config.keys.iter().for_each(|key| edge::write_key(&mut page, key, &config.guard));
     cache::write(&mut page, &config.cache);
     config.redis.iter().for_each(|redis| shared::write(&mut page, redis));
+    page.header("[fleet]");
+    page.plain("enabled", config.fleet.enabled);
+    page.plain("limits", config.fleet.limits);
+    page.plain("budgets", config.fleet.budgets);
+    page.plain("in_flight", config.fleet.in_flight);
     observe::write_log(&mut page, &config.log);
     observe::write_tracing(&mut page, &config.tracing);
     observe::write_usage(&mut page, &config.usage);

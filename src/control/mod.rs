@@ -7,6 +7,7 @@ pub mod admin;
 pub mod dns;
 pub mod explain;
 pub mod export;
+pub mod fleet;
 pub mod live;
 pub mod probe;
 pub mod status;
@@ -54,6 +55,7 @@ pub struct Control {
     watched: probe::Watched,
     live: live::Live,
     exporting: export::Exporting,
+    sharing: fleet::Sharing,
 }
 
 impl Control {
@@ -88,6 +90,7 @@ pub fn run(
         watched: probe::Watched::default(),
         live: live::Live::default(),
         exporting: export::Exporting::default(),
+        sharing: fleet::Sharing::default(),
     });
     let process = Arc::clone(&world.process);
     drop(world);
@@ -100,6 +103,7 @@ pub fn run(
         };
         task::spawn(&control.tasks, admin::serve(Rc::clone(&control), Rc::clone(&listener)));
         export::start(&control);
+        fleet::start(&control);
         let _ = told.send(Ok(()));
         while !stop.load(Ordering::Acquire) {
             clock::sleep(LOG_TICK).await;
@@ -111,6 +115,7 @@ pub fn run(
             process.log.drain();
         }
         export::flush(&control).await;
+        fleet::leave(&control).await;
         process.log.drain();
         Ok(())
     })

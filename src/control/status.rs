@@ -27,6 +27,7 @@ pub fn status(world: &World) -> Value {
                 "health": word(endpoint.health()),
                 "disabled": endpoint.disabled(),
                 "in_flight": endpoint.in_flight(),
+                "in_flight_elsewhere": endpoint.places().elsewhere(),
                 "slots": endpoint.config.slots,
                 "breaker": breaker(endpoint.breaker()),
                 "models": endpoint.facts().map(|facts| facts.models.clone()),
@@ -75,6 +76,7 @@ pub fn status(world: &World) -> Value {
         "journal": journal(world),
         "cache": cache(world),
         "redis": redis(world),
+        "fleet": fleet(world),
         "endpoints": endpoints,
         "shards": shards,
         "models": models,
@@ -91,6 +93,18 @@ fn cache(world: &World) -> Value {
         "bytes": bytes,
         "bytes_max": world.config.cache.memory_bytes_max.0,
         "flights": answers.flights.count(),
+    })
+}
+
+/// What is known of other gateways; `null`: nothing is shared.
+fn fleet(world: &World) -> Value {
+    if !world.config.fleet.enabled {
+        return Value::Null;
+    }
+    json!({
+        "id": world.fleet.id,
+        "others": world.fleet.others.load(Ordering::Relaxed),
+        "alone": world.fleet.is_alone.load(Ordering::Relaxed),
     })
 }
 

@@ -153,12 +153,12 @@ fn because(ask: &Ask<'_>, deployment: &Deployment, at: usize, review: &Review) -
         Strategy::RoundRobin => "round_robin: its turn".to_owned(),
         Strategy::Weighted => format!("weighted: its turn (weight {})", deployment.turns_of(at)),
         Strategy::LeastBusy => {
-            let mut why = format!("least_busy: {} in flight", endpoint(at).in_flight());
+            let mut why = format!("least_busy: {} in flight", endpoint(at).load());
             let others = (0..deployment.candidates.len()).filter(|&other| {
                 other != at && matches!(review.standings.get(other), Some(Standing::Another))
             });
             for other in others.take(3) {
-                let (name, load) = (&endpoint(other).config.name, endpoint(other).in_flight());
+                let (name, load) = (&endpoint(other).config.name, endpoint(other).load());
                 why.push_str(&format!(", {name} has {load}"));
             }
             if !review.ties.is_empty() {

@@ -52,6 +52,12 @@ impl Zone {
         Self { table: Table::new(entries_max), rate: u64::from(rate.max(1)) }
     }
 
+    /// Thousandths of a request a second.
+    #[must_use]
+    pub fn rate(&self) -> u64 {
+        self.rate
+    }
+
     /// Where its clients stand, for metrics.
     #[must_use]
     pub fn table(&self) -> &Table {

@@ -10,8 +10,10 @@ pub mod client;
 pub mod concurrency;
 pub mod key;
 pub mod quota;
+pub mod shared;
 pub mod table;
 
+use std::borrow::Cow;
 use std::hash::RandomState;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 
 use bucket::{Use, Verdict, Zone};
 use concurrency::{Concurrency, Permit};
+use shared::SharedUse;
 use table::Clients;
 
 use crate::config::edge::{self, Limits, ZoneKey};
@@ -222,6 +225,19 @@ impl Limiter {
         Use { zone, client: self.client(key, asker), burst: share.burst, delay: share.delay }
     }
 
+    /// What the location of `path` asks of its zones, for Redis, in their order.
+    #[must_use]
+    pub fn shared(&self, path: &str, asker: &Asker<'_>) -> Vec<SharedUse> {
+        let shares = self.location(path).map_or(&[][..], |location| &location.shares);
+        let shared = |share: &Share| {
+            let (zone, key) = &self.zones[share.zone];
+            let (kind, shown) = self.shown(key, asker);
+            let client = shared::name_of(kind, &shown);
+            SharedUse { zone: share.zone, client, rate: zone.rate(), burst: share.burst, delay: share.delay }
+        };
+        shares.iter().map(shared).collect()
+    }
+
     /// Counts one more exchange of the client's address. `Err`: as many as may are running.
     ///
     /// # Errors
@@ -247,26 +263,45 @@ impl Limiter {
 
     fn client(&self, key: &ZoneKey, asker: &Asker<'_>) -> u64 {
         match key {
-            ZoneKey::ClientIp => self.address(asker.address),
-            ZoneKey::Everyone => self.clients.hash(4, b""),
-            ZoneKey::ApiKey => match asker.caller {
-                Some(name) => self.clients.hash(2, name.as_bytes()),
-                None => self.address(asker.address),
-            },
-            ZoneKey::Header(name) => match (asker.header)(name) {
-                Some(value) => self.clients.hash(3, value),
-                None => self.address(asker.address),
-            },
+            ZoneKey::ClientIp => self.address(asker.address), // without an allocation
+            key => {
+                let (kind, shown) = self.shown(key, asker);
+                self.clients.hash(kind, &shown)
+            }
         }
     }
 
+    /// What tells a client apart under `key`: its kind, and what it shows.
+    fn shown<'a>(&self, key: &ZoneKey, asker: &Asker<'a>) -> (u8, Cow<'a, [u8]>) {
+        let own = match key {
+            ZoneKey::Everyone => return (4, Cow::Borrowed(b"")),
+            ZoneKey::ClientIp => None,
+            ZoneKey::ApiKey => asker.caller.map(|name| (2, Cow::Borrowed(name.as_bytes()))),
+            ZoneKey::Header(name) => (asker.header)(name).map(|value| (3, Cow::Borrowed(value))),
+        };
+        own.unwrap_or_else(|| {
+            let (kind, bytes, length) = self.address_bytes(asker.address);
+            (kind, Cow::Owned(bytes.get(..length).unwrap_or_default().to_vec()))
+        })
+    }
+
     fn address(&self, address: IpAddr) -> u64 {
+        let (kind, bytes, length) = self.address_bytes(address);
+        self.clients.hash(kind, bytes.get(..length).unwrap_or_default())
+    }
+
+    /// An address as clients are told apart by it: its kind, and how many of the bytes count.
+    fn address_bytes(&self, address: IpAddr) -> (u8, [u8; 16], usize) {
         match address.to_canonical() {
-            IpAddr::V4(address) => self.clients.hash(0, &address.octets()),
+            IpAddr::V4(address) => {
+                let mut bytes = [0; 16];
+                bytes[..4].copy_from_slice(&address.octets());
+                (0, bytes, 4)
+            }
             IpAddr::V6(address) => {
                 let hidden = 128_u32.saturating_sub(u32::from(self.ipv6_prefix));
                 let bits = address.to_bits().checked_shr(hidden).unwrap_or(0);
-                self.clients.hash(1, &bits.to_be_bytes())
+                (1, bits.to_be_bytes(), 16)
             }
         }
     }

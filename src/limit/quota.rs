@@ -269,6 +269,12 @@ impl Quota {
         }
     }
 
+    /// Limits of a minute, of requests and of tokens; 0: none. `None`: neither.
+    #[must_use]
+    pub fn per_minute(&self) -> Option<(u64, u64)> {
+        (self.requests > 0 || self.tokens > 0).then_some((self.requests, self.tokens))
+    }
+
     /// Exchanges that run now; 0 of a caller who may have any number of them.
     #[must_use]
     pub fn running(&self) -> u64 {
@@ -279,9 +285,11 @@ impl Quota {
 impl Admission {
     /// Replaces the reservation by what was used, and learns from it. The first call counts; not called, nothing
     /// is charged. `input_tokens` 0: not known, and estimated.
-    pub fn settle(&mut self, input_tokens: u64, output_tokens: u64) {
-        let Some(held) = &mut self.0 else { return };
-        let Some(reserved) = held.reserved.take() else { return };
+    ///
+    /// What was used, as it is charged; `None`: nothing was reserved.
+    pub fn settle(&mut self, input_tokens: u64, output_tokens: u64) -> Option<u64> {
+        let held = self.0.as_mut()?;
+        let reserved = held.reserved.take()?;
         // Who leaves before the usage is told has had its prompt read all the same.
         let input = if input_tokens > 0 { input_tokens } else { held.live.usual.input(held.input_bytes) };
         let used = input.saturating_add(output_tokens);
@@ -293,6 +301,13 @@ impl Admission {
                 held.live.usual.learn_output(output_tokens);
             }
         }
+        Some(used)
+    }
+
+    /// Tokens that are reserved and not settled.
+    #[must_use]
+    pub fn reserved(&self) -> u64 {
+        self.0.as_ref().and_then(|held| held.reserved).map_or(0, |reserved| reserved.amount)
     }
 }
 

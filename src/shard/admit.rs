@@ -4,18 +4,20 @@
 //! is as slow as asking; a request refused by its rate or key is not counted as running.
 
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Shard;
 use super::exchange::Exit;
+use super::fleet::{self, Charged};
 use super::head::Incoming;
 use super::reply::{Manner, number};
 use crate::api::{Failure, View};
 use crate::limit::client;
 use crate::limit::concurrency::Permit;
 use crate::limit::key::{self, Caller, Refused};
-use crate::limit::quota::{self, Admission, RefusalKind};
+use crate::limit::quota::{self, RefusalKind};
 use crate::limit::{Asker, Rate};
 use crate::net::{Client, Stop, clock};
 use crate::refusal;
@@ -59,7 +61,7 @@ pub async fn admit(
     let address = client_address(shard, incoming, client.peer());
     let caller = if world.keyring.is_empty() { Ok(None) } else { caller(shard, incoming).map(Some) };
     let name = caller.as_ref().ok().and_then(Option::as_ref).map(|caller| caller.name.as_str());
-    let delay_ms = rate(shard, client, incoming, path, (address, name), manner)?;
+    let delay_ms = rate(shard, client, incoming, path, (address, name), manner).await?;
     if delay_ms > 0 {
         client.timer().clear();
         client.watch();
@@ -85,7 +87,7 @@ pub async fn admit(
 }
 
 /// Asks the zones; the milliseconds that the request has to wait.
-fn rate(
+async fn rate(
     shard: &Shard,
     client: &Client,
     incoming: &Incoming,
@@ -103,7 +105,12 @@ fn rate(
         value.flatten().filter(|value| !value.is_empty())
     };
     let asker = Asker { address, caller, header: &header };
-    match world.limiter.rate(path, &asker, clock::now_ns() / 1_000_000) {
+    let mut verdict = world.limiter.rate(path, &asker, clock::now_ns() / 1_000_000);
+    if matches!(verdict, Rate::Pass { .. }) && shard.shares_rates() {
+        let uses = world.limiter.shared(path, &asker);
+        verdict = Box::pin(fleet::rate(shard, &uses, verdict)).await;
+    }
+    match verdict {
         Rate::Free => Ok(0),
         Rate::Pass { delay_ms, limit, remaining, reset_ms } => {
             lines(limit, remaining, reset_ms, &mut manner.rates);
@@ -122,13 +129,13 @@ fn rate(
 ///
 /// # Errors
 /// 403 for a model that is not the caller's, 429 beyond a limit or a budget.
-pub fn spend(
-    shard: &Shard,
+pub async fn spend(
+    shard: &Rc<Shard>,
     admitted: &Admitted,
     view: &View,
     body_bytes: usize,
     manner: &mut Manner,
-) -> Result<Option<Admission>, Exit> {
+) -> Result<Option<Charged>, Exit> {
     let Some(caller) = &admitted.caller else { return Ok(None) };
     if !caller.may_use(&view.model) {
         return Err(Some(refusal::model_forbidden(&view.model)));
@@ -138,32 +145,39 @@ pub fn spend(
         shard.metrics().limiter.key_budget.add(1);
         return Err(Some(refusal::budget(&over, caller.budget)));
     }
-    reserve(shard, caller, body_bytes, view.output_max, manner).map(Some)
+    reserve(shard, caller, body_bytes, view.output_max, manner).await.map(Some)
 }
 
 /// Admits a request that the guard answers itself: it is one of its caller's requests, and costs no tokens.
 ///
 /// # Errors
 /// 429 beyond a limit.
-pub fn spend_none(
-    shard: &Shard,
+pub async fn spend_none(
+    shard: &Rc<Shard>,
     admitted: &Admitted,
     manner: &mut Manner,
-) -> Result<Option<Admission>, Exit> {
-    let caller = admitted.caller.as_ref();
-    caller.map(|caller| reserve(shard, caller, 0, Some(0), manner)).transpose()
+) -> Result<Option<Charged>, Exit> {
+    let Some(caller) = &admitted.caller else { return Ok(None) };
+    reserve(shard, caller, 0, Some(0), manner).await.map(Some)
 }
 
-fn reserve(
-    shard: &Shard,
+async fn reserve(
+    shard: &Rc<Shard>,
     caller: &Caller,
     body_bytes: usize,
     output_max: Option<u64>,
     manner: &mut Manner,
-) -> Result<Admission, Exit> {
+) -> Result<Charged, Exit> {
     let now = SystemTime::now();
     let admission = caller.quota.admit(body_bytes as u64, output_max, now);
-    let remaining = caller.quota.remaining(now);
+    let mut remaining = caller.quota.remaining(now);
+    let admission = match admission {
+        Ok(admission) => {
+            let asking = fleet::minute(shard, &caller.name, &caller.quota, admission, &mut remaining);
+            Box::pin(asking).await
+        }
+        Err(refused) => Err(refused),
+    };
     if remaining.limit_requests > 0 {
         manner.rates.clear(); // the caller's own limit says more than the zone's
     }

@@ -18,6 +18,7 @@ use crate::api::{Answer, Failure, FailureKind, Stream, Task, View};
 use crate::catalog::Candidate;
 use crate::config::{Price, Timeouts};
 use crate::net::{Client, Upstream, clock, upstream};
+use crate::refusal;
 use crate::registry::EndpointState;
 use crate::wire::http1::Response;
 use crate::wire::http1::body::{Broken, Reader};
@@ -332,8 +333,7 @@ impl Ask<'_> {
             if buffer.len() == buffer.capacity() {
                 buffer.reserve(buffer.len());
                 if held.as_mut().is_some_and(|held| !held.raise_to(buffer.capacity())) {
-                    let text = "The gateway holds too many large answers now.";
-                    return Err(Some(Failure::new(FailureKind::BufferFull, text).after(1)));
+                    return Err(Some(refusal::too_many_large("answers")));
                 }
             }
             let phase = if end == start { Phase::FirstByte } else { Phase::Idle };

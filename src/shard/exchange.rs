@@ -11,6 +11,7 @@ use super::access::Record;
 use super::admit::{self, Admitted};
 use super::cached::{self, Asking, Found};
 use super::fallback::Asked;
+use super::fleet::Charged;
 use super::head::{self, Incoming, micros};
 use super::kept::Kept;
 use super::limited::Patience;
@@ -25,7 +26,6 @@ use crate::api::body::Also;
 use crate::api::{BodyError, Failure, FailureKind, Task, Texts, View};
 use crate::catalog::Deployment;
 use crate::config::guard::Language;
-use crate::limit::quota::Admission;
 use crate::net::{Client, clock};
 use crate::queue::Place;
 use crate::refusal;
@@ -103,7 +103,7 @@ async fn steps(
         }
         Err(Some(failure)) => Err(Some(failure)),
         Err(None) => {
-            let spent = if moderates { admit::spend_none(shard, &admitted, manner)? } else { None };
+            let spent = if moderates { admit::spend_none(shard, &admitted, manner).await? } else { None };
             let answer = Box::pin(local::answer(shard, client, incoming, body_at, &admitted, manner)).await?;
             drop(spent); // what was reserved is back before the client can ask again
             say(client, answer, manner, record).await
@@ -142,7 +142,7 @@ async fn serve_model(
     let ModelRequest { task, incoming, body_at, mut held, admitted } = request;
     let body = incoming.buffer.get(body_at..).unwrap_or_default();
     let Understood { mut view, texts, deployment, mut spent } =
-        understand(shard, task, body, &admitted, manner, record)?;
+        understand(shard, task, body, &admitted, manner, record).await?;
     let deadline_us = deadline(incoming, &view, &deployment);
     let comments = view.stream && task.has_events();
     let address = admit::client_address(shard, incoming, client.peer());
@@ -156,8 +156,7 @@ async fn serve_model(
     let mut language = Language::En;
     if let Some(profile) = profile {
         if !held.raise_to(incoming.buffer.capacity() + texts.all.capacity()) {
-            let text = "The gateway holds too many large requests now.";
-            return Err(Some(Failure::new(FailureKind::BufferFull, text).after(1)));
+            return Err(Some(refusal::too_many_large("requests")));
         }
         let read = Box::pin(screen::request(shard, profile, &texts, body, &mut view, record));
         language = read.await.map_err(Some)?;
@@ -212,7 +211,7 @@ async fn bring(
     client: &mut Client,
     mut outgoing: Outgoing,
     (manner, record): (&Manner, &mut Record),
-    spent: &mut Option<Admission>,
+    spent: &mut Option<Charged>,
 ) -> Result<After, Exit> {
     let is_stream = outgoing.answered.is_stream();
     if let Some(screen) = &mut outgoing.screen {
@@ -246,12 +245,12 @@ struct Understood {
     view: View,
     texts: Texts,
     deployment: Arc<Deployment>,
-    spent: Option<Admission>,
+    spent: Option<Charged>,
 }
 
 /// Reads a body, charges its caller, and finds its model.
-fn understand(
-    shard: &Shard,
+async fn understand(
+    shard: &Rc<Shard>,
     task: Task,
     body: &[u8],
     admitted: &Admitted,
@@ -265,7 +264,7 @@ fn understand(
     if view.messages > messages_max {
         return Err(Some(refusal::too_many_messages(messages_max)));
     }
-    let spent = admit::spend(shard, admitted, &view, body.len(), manner)?;
+    let spent = admit::spend(shard, admitted, &view, body.len(), manner).await?;
     let deployment =
         shard.deployment(&view.model).ok_or_else(|| Some(refusal::unknown_model(&view.model)))?;
     record.model(&deployment, &view);
@@ -294,7 +293,7 @@ async fn enter(patience: &mut Patience<'_>, who: Who<'_>) -> Result<Place, Exit>
 }
 
 /// Counts what the exchange has used, and charges the caller's quota with it.
-fn settle(shard: &Shard, spent: &mut Option<Admission>, record: &mut Record) {
+fn settle(shard: &Shard, spent: &mut Option<Charged>, record: &mut Record) {
     record.count(shard);
     if let Some((spent, (input, output))) = spent.as_mut().zip(record.spent()) {
         spent.settle(input, output);

@@ -12,10 +12,10 @@ use super::exchange::Exit;
 use super::head::Incoming;
 use super::reply::Manner;
 use super::screen::{Here, Pace};
-use crate::api::{Failure, FailureKind};
 use crate::explain::{self, Ask, Now, Sight};
 use crate::limit::client;
 use crate::net::{Client, clock};
+use crate::refusal;
 use crate::wire::http1::request::Name;
 use crate::wire::http1::{Framing, Method, field};
 use crate::world::Reservation;
@@ -53,8 +53,7 @@ pub async fn answer(
     let body = buffer.get(body_at..).unwrap_or_default();
     // The copy that is parsed, and the texts.
     if !held.raise_to(buffer.capacity() + 2 * body.len()) {
-        let text = "The gateway holds too many large requests now.";
-        return Err(Some(Failure::new(FailureKind::BufferFull, text).after(1)));
+        return Err(Some(refusal::too_many_large("requests")));
     }
     let believed = client::is_trusted(&shard.world.config.server.trusted_proxies, client.peer().ip());
     let header = |name: &str| {

@@ -151,8 +151,7 @@ impl<'a> Asked<'a> {
             Some(Failure::new(FailureKind::Internal, format!("The body reads anew as {error}.")))
         })?;
         if !held.raise_to(self.incoming.buffer.capacity() + texts.all.capacity()) {
-            let text = "The gateway holds too many large requests now.";
-            return Err(Some(Failure::new(FailureKind::BufferFull, text).after(1)));
+            return Err(Some(refusal::too_many_large("requests")));
         }
         let read = screen::request(self.shard, profile, &texts, body, &mut self.view, record);
         self.language = read.await.map_err(Some)?;

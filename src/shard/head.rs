@@ -200,7 +200,7 @@ async fn decode(
             break;
         }
         if !held.raise_to(packed.capacity() + plain.capacity()) {
-            return Err(Some(full()));
+            return Err(Some(refusal::too_many_large("bodies")));
         }
         shard.turns.pass().await;
     }
@@ -295,11 +295,7 @@ fn grow(
         _ => usize::MAX,
     };
     buffer.reserve_exact(needed.clamp(1024, buffer.len().max(16 * 1024)));
-    if held.raise_to(buffer.capacity()) { Ok(()) } else { Err(Some(full())) }
-}
-
-fn full() -> Failure {
-    Failure::new(FailureKind::BufferFull, "The gateway holds too many large bodies now.").after(1)
+    if held.raise_to(buffer.capacity()) { Ok(()) } else { Err(Some(refusal::too_many_large("bodies"))) }
 }
 
 /// Microseconds of a duration.

@@ -14,6 +14,7 @@ pub mod entry;
 pub mod exchange;
 pub mod explained;
 pub mod fallback;
+pub mod fleet;
 pub mod head;
 pub mod judge;
 pub mod kept;

@@ -315,6 +315,8 @@ pub struct RedisMetrics {
     pub timeouts: Counter,
     /// Questions without an answer now.
     pub waiting: Counter,
+    /// Limits that this gateway has decided alone.
+    pub alone: Counter,
 }
 
 /// Numbers of one shard.

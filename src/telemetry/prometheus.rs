@@ -201,6 +201,24 @@ impl Page<'_> {
         for (name, endpoint) in endpoints() {
             self.line("corelane_endpoint_in_flight", &[("endpoint", name)], u64::from(endpoint.in_flight()));
         }
+        if world.config.fleet.enabled {
+            let name = "corelane_endpoint_in_flight_elsewhere";
+            self.family(name, "gauge", "Exchanges that other gateways have on an endpoint.");
+            for (endpoint, state) in endpoints() {
+                self.line(name, &[("endpoint", endpoint)], u64::from(state.places().elsewhere()));
+            }
+            let fleet = &world.fleet;
+            let name = "corelane_fleet_others";
+            self.family(name, "gauge", "Other gateways that are heard of.");
+            self.line(name, &[], fleet.others.load(Ordering::Relaxed));
+            let name = "corelane_fleet_alone";
+            self.family(
+                name,
+                "gauge",
+                "1 while the fleet is not heard of, and limits are this gateway's own.",
+            );
+            self.line(name, &[], u64::from(fleet.is_alone.load(Ordering::Relaxed)));
+        }
         self.family("corelane_endpoint_healthy", "gauge", "1 while an endpoint counts as healthy.");
         for (name, endpoint) in endpoints() {
             self.line(

@@ -29,6 +29,9 @@ struct Sums {
     period: AtomicU64,
     /// Spent before the period began.
     before_nano: AtomicU64,
+    /// Spent by other processes in the period whose number is beside it.
+    elsewhere_nano: AtomicU64,
+    elsewhere_period: AtomicU64,
 }
 
 /// One exchange's part.
@@ -125,12 +128,32 @@ impl Spend {
     /// USD spent in the period of `now`.
     #[must_use]
     pub fn in_period(&self, period: Duration, now: SystemTime) -> f64 {
-        let sums = &self.0;
+        let (_, own) = self.own(period, now);
+        usd(own.saturating_add(self.elsewhere(period, now)))
+    }
+
+    /// The number of the period of `now`, and what this process has spent in it, in billionths of a dollar.
+    #[must_use]
+    pub fn own(&self, period: Duration, now: SystemTime) -> (u64, u64) {
+        let (sums, this) = (&self.0, number(period, now));
         let all = sums.cost_nano.load(Ordering::Relaxed);
-        if sums.period.load(Ordering::Relaxed) != number(period, now) {
-            return 0.0;
+        if sums.period.load(Ordering::Relaxed) != this {
+            return (this, 0);
         }
-        usd(all.saturating_sub(sums.before_nano.load(Ordering::Relaxed)))
+        (this, all.saturating_sub(sums.before_nano.load(Ordering::Relaxed)))
+    }
+
+    /// What other processes, or those before this one, have spent in the period of `now`.
+    fn elsewhere(&self, period: Duration, now: SystemTime) -> u64 {
+        let sums = &self.0;
+        let is_this = sums.elsewhere_period.load(Ordering::Acquire) == number(period, now);
+        if is_this { sums.elsewhere_nano.load(Ordering::Relaxed) } else { 0 }
+    }
+
+    /// Other processes have spent so much in the period of that number. One thread may say so.
+    pub fn set_elsewhere(&self, period: u64, nano: u64) {
+        self.0.elsewhere_nano.store(nano, Ordering::Relaxed);
+        self.0.elsewhere_period.store(period, Ordering::Release);
     }
 
     /// All since the process began.
@@ -234,6 +257,20 @@ mod tests {
         spend.charge(cost(0.4), day, at(86_400 * 11 + 5));
         assert!((spend.in_period(day, at(86_400 * 11 + 6)) - 0.4).abs() < 1e-9);
         assert!((spend.spent().cost - 2.4).abs() < 1e-9, "the sum goes on");
+    }
+
+    #[test]
+    fn what_others_spend_counts_in_its_period() {
+        let (spend, day) = (Spend::default(), Duration::from_secs(86_400));
+        let now = at(86_400 * 10 + 5);
+        spend.charge(cost(0.25), day, now);
+        assert_eq!(spend.own(day, now), (10, 250_000_000));
+        spend.set_elsewhere(10, 500_000_000);
+        assert!((spend.in_period(day, now) - 0.75).abs() < 1e-9);
+        assert!(spend.check(0.7, day, now).is_err());
+        assert!(spend.in_period(day, at(86_400 * 11)).abs() < 1e-9, "another day");
+        assert_eq!(spend.own(day, at(86_400 * 11)), (11, 0));
+        assert!((spend.spent().cost - 0.25).abs() < 1e-9, "its own sums are its own");
     }
 
     #[test]

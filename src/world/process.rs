@@ -54,6 +54,8 @@ pub struct Process {
     pub reloads_refused: AtomicU64,
     /// What the main thread is asked for.
     pub errands: SegQueue<Arc<Errand>>,
+    /// What is known of other gateways.
+    pub fleet: Fleet,
     /// Exchanges of all shards that may run at once.
     pub running: Arc<Places>,
     /// By shard: who wakes its waiters.
@@ -71,6 +73,23 @@ pub struct Process {
     hasher: RandomState,
     connections: CachePadded<AtomicUsize>,
     buffered: CachePadded<AtomicU64>,
+}
+
+/// Gateways before the same endpoints, as far as this one knows.
+pub struct Fleet {
+    /// This process, by a random name.
+    pub id: String,
+    /// How many others are heard of.
+    pub others: AtomicU64,
+    /// They were heard of, or should be, and are not.
+    pub is_alone: AtomicBool,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        let id = RandomState::new().hash_one((std::process::id(), SystemTime::now()));
+        Self { id: format!("{id:016x}"), others: AtomicU64::new(0), is_alone: AtomicBool::new(false) }
+    }
 }
 
 /// What a shard shows to others.
@@ -112,6 +131,7 @@ impl Process {
             reloads: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
             errands: SegQueue::new(),
+            fleet: Fleet::default(),
             running: Places::new(0, Arc::clone(&bells)),
             bells,
             hall: Hall::default(),

@@ -158,12 +158,9 @@ impl Deployment {
             return Vec::new();
         };
         let endpoint = |at: usize| &look.registry[self.candidates[at].endpoint];
-        let (load, up) = (endpoint(one).in_flight(), endpoint(one).health().is_up());
+        let (load, up) = (endpoint(one).load(), endpoint(one).health().is_up());
         let ties = |&at: &usize| {
-            at != one
-                && self.is_left(look, at)
-                && self.is_ready(look, at, up)
-                && endpoint(at).in_flight() == load
+            at != one && self.is_left(look, at) && self.is_ready(look, at, up) && endpoint(at).load() == load
         };
         (0..self.candidates.len()).filter(ties).collect()
     }

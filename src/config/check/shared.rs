@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::super::Secret;
 use super::super::address::{Mistake, mistake, parse_authority};
+use super::super::fleet::Fleet;
 use super::super::problem::quote;
 use super::super::reader::{Table, Value};
 use super::super::shared::{Redis, Server, Servers};
@@ -48,6 +49,25 @@ struct Parts {
     database: u32,
     username: Option<String>,
     password: Option<Secret>,
+}
+
+/// `[fleet]`; what gateways share they share by Redis.
+pub(super) fn read_fleet(table: &mut Table<'_>, has_redis: bool) -> Fleet {
+    let default = Fleet::default();
+    let enabled = table.take("enabled");
+    let fleet = Fleet {
+        enabled: enabled.as_ref().and_then(Value::flag).unwrap_or(default.enabled),
+        limits: table.flag("limits", default.limits),
+        budgets: table.flag("budgets", default.budgets),
+        in_flight: table.flag("in_flight", default.in_flight),
+    };
+    if let Some(value) = enabled.filter(|_| fleet.enabled && !has_redis && table.report.is_clean()) {
+        value.wrong(
+            "gateways share their state by Redis, and none is named",
+            r#"add url = "redis://127.0.0.1:6379/0" under [redis]"#,
+        );
+    }
+    fleet
 }
 
 fn redis(parts: Parts, username: Option<String>, password: Option<Secret>) -> Redis {

@@ -82,7 +82,7 @@ impl Page<'_> {
         if world.config.redis.is_none() {
             return;
         }
-        let families: [(&str, &str, &str, Pick); 5] = [
+        let families: [(&str, &str, &str, Pick); 6] = [
             ("corelane_redis_connected", "gauge", "1 while a shard is connected to Redis.", |m| &m.connected),
             ("corelane_redis_breaker_open", "gauge", "1 while a shard asks Redis nothing.", |m| &m.open),
             ("corelane_redis_reconnects_total", "counter", "Connections to Redis made anew.", |m| {
@@ -93,6 +93,12 @@ impl Page<'_> {
                 "counter",
                 "Questions to Redis without an answer in time.",
                 |m| &m.timeouts,
+            ),
+            (
+                "corelane_fleet_limits_alone_total",
+                "counter",
+                "Limits of the fleet that were decided without it.",
+                |m| &m.alone,
             ),
             ("corelane_redis_waiting", "gauge", "Questions to Redis without an answer now.", |m| &m.waiting),
         ];

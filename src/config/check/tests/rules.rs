@@ -302,6 +302,7 @@ fn a_cache_that_cannot_be_is_refused() {
             ("tasks = [\"responses\"]", "tasks[0]", "responses", "embeddings"),
         ],
     );
+    assert_section("fleet", &[("enabled = true", "enabled", "none is named", "[redis]")]);
     assert_rules(&[(&with_endpoint("[servers]"), "servers", "unknown key", "did you mean `server`?")]);
     let key = "[[keys]]\nname = \"a\"\nsecret = \"12345678\"\ncache_group = \"a b\"";
     assert_rules(&[(&with_endpoint(key), "keys[0].cache_group", "no name of a group", "letters")]);
