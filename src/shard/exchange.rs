@@ -147,8 +147,8 @@ async fn serve_model(
     let comments = view.stream && task.has_events();
     let address = admit::client_address(shard, incoming, client.peer());
     let mut patience = Patience::new(shard, client, manner, deadline_us, comments);
-    let caller = admitted.caller.as_ref();
-    let who = Who { caller: caller.map(AsRef::as_ref), address };
+    let caller = admitted.caller.as_deref();
+    let who = Who { caller, address };
     let _running = enter(&mut patience, who).await?;
     shard.retries.deposit(clock::now_ms());
     let index = caller.and_then(|caller| caller.guard).or(deployment.guard);
