@@ -15,8 +15,8 @@ use arc_swap::ArcSwap;
 use crate::cache::Answers;
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::guard::Guard;
 use crate::guard::mask::Masker;
-use crate::guard::{self, Guard};
 use crate::health::Thresholds;
 use crate::limit::Limiter;
 use crate::limit::key::Keyring;
@@ -81,8 +81,6 @@ pub struct World {
     pub keyring: Keyring,
     /// Answers that are given again; `None`: none are.
     pub answers: Option<Arc<Answers>>,
-    /// By the index of the guard's profile: a sum of its settings, and of what they mean.
-    pub guard_versions: Vec<[u8; 32]>,
     /// By the caller's slot: a sum of its secret.
     pub tenants: Vec<[u8; 32]>,
     /// Hides what bodies in the log must not show; `None`: they are not logged, or as they are.
@@ -179,7 +177,6 @@ impl World {
                 None => Keyring::new(&config.keys, process_key),
             },
             answers: Answers::renewed(&config.cache, old.and_then(|old| old.answers.as_ref())),
-            guard_versions: config.guard.profiles.iter().map(guard::version).collect(),
             tenants: config.keys.iter().map(|key| key.secret.sum()).collect(),
             process: Arc::clone(process),
             config,

@@ -102,10 +102,9 @@ async fn run(control: Rc<Control>) {
                 if world.config.fleet.shares_in_flight() {
                     fleet.tell_loads(&redis, &world, now_us).await;
                 }
-                if world.config.fleet.shares_budgets() && now_us >= spent_us {
-                    if tell_spent(&redis, &world).await {
-                        spent_us = now_us + u64::try_from(SPENT_EVERY.as_micros()).unwrap_or(u64::MAX);
-                    }
+                let is_due = world.config.fleet.shares_budgets() && now_us >= spent_us;
+                if is_due && tell_spent(&redis, &world).await {
+                    spent_us = now_us + u64::try_from(SPENT_EVERY.as_micros()).unwrap_or(u64::MAX);
                 }
             }
         }

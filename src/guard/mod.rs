@@ -33,6 +33,8 @@ pub struct Guard {
 pub struct Profile {
     /// Its name in the configuration.
     pub name: String,
+    /// A sum of all that decides what it makes of a text.
+    pub version: [u8; 32],
     /// Scanners of requests.
     pub input: Arc<Chain>,
     /// Scanners of answers.
@@ -53,10 +55,8 @@ pub struct Unfit {
     pub message: String,
 }
 
-/// A sum of all that decides what a profile makes of a text: its settings, the lists that they name, and this version of the
-/// scanners.
-#[must_use]
-pub fn version(profile: &guard::Profile) -> [u8; 32] {
+/// A profile's settings, the lists that they name, and this version of the scanners, as one sum.
+fn version(profile: &guard::Profile) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
     // Types of the configuration are always JSON.
@@ -99,6 +99,7 @@ impl Guard {
             profiles.push(input.zip(output).map(|(input, output)| {
                 Arc::new(Profile {
                     name: profile.name.clone(),
+                    version: version(profile),
                     input,
                     output,
                     roles: profile.input.roles.clone(),

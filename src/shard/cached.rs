@@ -9,18 +9,16 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::access::Record;
-use super::admit::Admitted;
 use super::exchange::Exit;
-use super::head::Incoming;
+use super::fallback::Asked;
 use super::kept::{Kept, Wanted, wall_ms};
 use super::limited::{Patience, Stopped, deadline_exceeded};
 use super::relay;
 use super::serve::After;
 use super::shared::{self, Following, LOOK};
-use crate::api::{Answer, Dialect, Failure, FailureKind, Task, View};
+use crate::api::{Answer, Dialect, Failure, FailureKind, Task};
 use crate::cache::{self, flight::Head};
 use crate::cache::{Boarding, Follower, Key, Parts, Plan, Step, Stored, Tenant};
-use crate::catalog::Deployment;
 use crate::wire::http1::request::Name;
 
 /// Bytes of a stored stream that are written at once.
@@ -63,23 +61,6 @@ impl Use {
     }
 }
 
-/// A request that has passed the guard.
-#[derive(Clone, Copy)]
-pub struct Asking<'a> {
-    /// As it came.
-    pub incoming: &'a Incoming,
-    /// What was read of the body.
-    pub view: &'a View,
-    /// What is asked for.
-    pub task: Task,
-    /// Who asks.
-    pub admitted: &'a Admitted,
-    /// The model.
-    pub deployment: &'a Deployment,
-    /// Index of the guard's profile.
-    pub profile: Option<usize>,
-}
-
 /// What is to be done.
 pub enum Found {
     /// It has its answer.
@@ -93,12 +74,12 @@ pub enum Found {
 /// # Errors
 /// What the client is told; `None`: it has left.
 pub async fn find(
-    shard: &Rc<Shard>,
+    asked: &Asked<'_>,
     patience: &mut Patience<'_>,
-    asking: Asking<'_>,
     record: &mut Record,
 ) -> Result<Found, Exit> {
-    let Some((plan, key)) = plan(shard, asking) else { return Ok(Found::Ask(None)) };
+    let shard = asked.shard;
+    let Some((plan, key)) = plan(asked) else { return Ok(Found::Ask(None)) };
     let Some(answers) = &shard.world.answers else { return Ok(Found::Ask(None)) };
     record.cache = Some(Use::Miss(key));
     let look = || {
@@ -115,13 +96,13 @@ pub async fn find(
         let text = "There is no stored answer to this request, and it wants no other.";
         return Err(Some(Failure::new(FailureKind::NotCached, text)));
     }
-    let wanted = Wanted { task: asking.task, choices: asking.view.choices, stream: asking.view.stream };
+    let wanted = Wanted { task: asked.task, choices: asked.view.choices, stream: asked.view.stream };
     let lead = match plan.coalesces.then(|| answers.flights.board(key)) {
         None if plan.stores.is_none() => return Ok(Found::Ask(None)),
         None => answers.flights.alone(key),
         Some(Boarding::Lead(lead)) => lead,
         Some(Boarding::Follow(follower)) => {
-            match wait(shard, patience, (asking.task, key), follower, record).await? {
+            match wait(shard, patience, (asked.task, key), follower, record).await? {
                 Waited::Served(after) => return Ok(Found::Served(after)),
                 Waited::Lead(lead) => lead,
                 Waited::Alone => answers.flights.alone(key),
@@ -166,17 +147,17 @@ async fn look_in_redis(shard: &Shard, plan: &Plan, key: Key) -> Option<Arc<Store
 
 /// What the request may do with the cache, and its key; `None`: nothing.
 #[must_use]
-pub fn plan(shard: &Shard, asking: Asking<'_>) -> Option<(Plan, Key)> {
-    let world = &shard.world;
+pub fn plan(asked: &Asked<'_>) -> Option<(Plan, Key)> {
+    let world = &asked.shard.world;
     let settings = &world.config.cache;
-    let body = asking.view.digest.as_ref().filter(|_| settings.is_on())?;
-    let (buffer, request) = (&asking.incoming.buffer, &asking.incoming.request);
-    let mut control = asking.view.cache.clone();
+    let body = asked.view.digest.as_ref().filter(|_| settings.is_on())?;
+    let (buffer, request) = (&asked.incoming.buffer, &asked.incoming.request);
+    let mut control = asked.view.cache.clone();
     if let Some(value) = request.field(buffer, Name::CacheControl) {
         control.read_header(value);
     }
-    let plan = Plan::of(settings, asking.task, asking.deployment.cache, &control)?;
-    let slot = asking.admitted.caller.as_ref().map(|caller| caller.slot);
+    let plan = Plan::of(settings, asked.task, asked.deployment.cache, &control)?;
+    let slot = asked.admitted.caller.as_ref().map(|caller| caller.slot);
     let tenant = match slot.and_then(|slot| world.config.keys.get(slot).zip(world.tenants.get(slot))) {
         Some((key, sum)) if !settings.shared => match &key.cache_group {
             Some(group) => Tenant::Group(group),
@@ -185,17 +166,17 @@ pub fn plan(shard: &Shard, asking: Asking<'_>) -> Option<(Plan, Key)> {
         _ => Tenant::Everyone,
     };
     let mut upstream: Vec<&str> =
-        asking.deployment.candidates.iter().map(|candidate| candidate.upstream_model.as_str()).collect();
+        asked.deployment.candidates.iter().map(|candidate| candidate.upstream_model.as_str()).collect();
     upstream.sort_unstable();
     upstream.dedup();
     let field = |name| request.field(buffer, name).unwrap_or_default();
     let key = Parts {
         tenant,
         namespace: control.namespace.as_deref().unwrap_or_default(),
-        task: asking.task.upstream_path().unwrap_or_default(),
-        model: &asking.deployment.name,
+        task: asked.task.upstream_path().unwrap_or_default(),
+        model: &asked.deployment.name,
         upstream: &upstream,
-        guard: asking.profile.and_then(|index| world.guard_versions.get(index)).unwrap_or(&[0; 32]),
+        guard: asked.profile.map_or(&[0; 32], |profile| &profile.version),
         manner: if world.config.usage.cost_in_answers { b"cost" } else { b"" },
         fields: &[field(Name::AnthropicVersion), field(Name::AnthropicBeta)],
         body,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::access::Record;
 use super::admit::{self, Admitted};
-use super::cached::{self, Asking, Found};
+use super::cached::{self, Found};
 use super::fallback::Asked;
 use super::fleet::Charged;
 use super::head::{self, Incoming, micros};
@@ -151,8 +151,7 @@ async fn serve_model(
     let who = Who { caller, address };
     let _running = enter(&mut patience, who).await?;
     shard.retries.deposit(clock::now_ms());
-    let index = caller.and_then(|caller| caller.guard).or(deployment.guard);
-    let profile = shard.world.guard.profile(index);
+    let profile = shard.world.guard.profile(caller.and_then(|caller| caller.guard).or(deployment.guard));
     let mut language = Language::En;
     if let Some(profile) = profile {
         if !held.raise_to(incoming.buffer.capacity() + texts.all.capacity()) {
@@ -162,33 +161,24 @@ async fn serve_model(
         language = read.await.map_err(Some)?;
     }
     drop(texts);
-    let (incoming_now, admitted) = (&*incoming, &admitted);
-    let asking = Asking {
-        incoming: incoming_now,
-        view: &view,
+    let mut asked = Asked {
+        shard,
+        incoming: &*incoming,
+        body_at,
+        view,
         task,
-        admitted,
-        deployment: &deployment,
-        profile: index,
+        admitted: &admitted,
+        who,
+        deployment,
+        profile,
+        language,
     };
-    let kept = match Box::pin(cached::find(shard, &mut patience, asking, record)).await? {
+    let kept = match Box::pin(cached::find(&asked, &mut patience, record)).await? {
         Found::Ask(kept) => kept,
         Found::Served(after) => {
             settle(shard, &mut spent, record);
             return Ok(after);
         }
-    };
-    let mut asked = Asked {
-        shard,
-        incoming: incoming_now,
-        body_at,
-        view,
-        task,
-        admitted,
-        who,
-        deployment,
-        profile,
-        language,
     };
     let answered = match asked.first_content(&mut patience, &mut held, record).await {
         Ok(answered) => answered,
@@ -199,10 +189,8 @@ async fn serve_model(
     // From here on nothing is tried again: a stream of minutes does not hold its request.
     drop((asked, patience));
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
-    let held = if outgoing.answered.is_stream() { None } else { Some(held) };
-    let after = bring(shard, client, outgoing, (manner, record), &mut spent).await;
-    drop(held);
-    after
+    let _held = (!outgoing.answered.is_stream()).then_some(held);
+    bring(shard, client, outgoing, (manner, record), &mut spent).await
 }
 
 /// Brings an answer that has begun to the client. What it has used is settled before the client can ask again.
