@@ -32,7 +32,7 @@ pub struct Record {
     pub spans: Tracing,
     pub(super) deployment: Option<Arc<Deployment>>,
     pub(super) entry: Option<Box<Entry>>,
-    caller: Option<Arc<Caller>>,
+    pub(super) caller: Option<Arc<Caller>>,
     pub(super) stream: bool,
     pub(super) usage: Usage,
     said: Said,
@@ -83,19 +83,14 @@ impl Record {
     pub fn new(shard: &Shard, incoming: &Incoming, manner: &Manner, peer: SocketAddr) -> Self {
         let log = &shard.world.config.log;
         let entry = shard.world.log.wants_access().then(|| {
-            Box::new(Entry {
-                request_id: manner.request_id.clone(),
-                client: admit::client_address(shard, incoming, peer),
-                caller: String::new(),
-                method: incoming.request.method.name(),
-                path: incoming.request.path.text(&incoming.buffer).to_owned(),
-                model: String::new(),
-                error: None,
-                guard: String::new(),
-                sampled: log.sample_percent >= 100
-                    || (shard.random() >> 33) % 100 < u64::from(log.sample_percent),
-                bodies: log.bodies.then(Box::<Bodies>::default),
-            })
+            let mut entry = shard.lines.entry();
+            entry.client = Some(admit::client_address(shard, incoming, peer));
+            entry.method = incoming.request.method.name();
+            entry.path.push_str(incoming.request.path.text(&incoming.buffer));
+            entry.sampled =
+                log.sample_percent >= 100 || (shard.random() >> 33) % 100 < u64::from(log.sample_percent);
+            entry.bodies = log.bodies.then(Box::<Bodies>::default);
+            entry
         });
         Self {
             status: 0,
@@ -140,9 +135,6 @@ impl Record {
     pub fn caller(&mut self, caller: &Arc<Caller>) {
         self.spans.caller(&caller.name);
         self.caller = Some(Arc::clone(caller));
-        if let Some(entry) = &mut self.entry {
-            caller.name.clone_into(&mut entry.caller);
-        }
     }
 
     /// Tokens of the exchange, as the endpoint counted them or as they are estimated. `None`: no content has come.
@@ -432,7 +424,10 @@ impl Record {
             Some(deployment) => self.count_model(shard, deployment, now_us),
             None => metrics.local(self.status),
         }
-        self.log(shard, now_us);
+        if let Some(entry) = self.entry.take() {
+            self.log(shard, &entry, request_id, now_us);
+            shard.lines.give(entry);
+        }
     }
 
     fn outcome(&self) -> Outcome {
