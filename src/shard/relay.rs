@@ -192,6 +192,7 @@ pub async fn answer(
             Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
         }
         Content::Stream { upstream, buffer, out, reader, stream, keep_alive } => {
+            let _streaming = Streaming::new(shard);
             if !manner.begun {
                 end_stream_head(manner, &mut head);
             }
@@ -308,6 +309,24 @@ pub fn whole(
     }
     shard.buffers.give(spliced);
     out
+}
+
+/// Counts a stream while it runs.
+struct Streaming<'a>(&'a Shard);
+
+impl<'a> Streaming<'a> {
+    fn new(shard: &'a Shard) -> Self {
+        let streams = &shard.metrics().streams;
+        streams.set(streams.get() + 1);
+        Self(shard)
+    }
+}
+
+impl Drop for Streaming<'_> {
+    fn drop(&mut self) {
+        let streams = &self.0.metrics().streams;
+        streams.set(streams.get().saturating_sub(1));
+    }
 }
 
 struct Relay<'a> {

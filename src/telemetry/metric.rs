@@ -339,6 +339,8 @@ pub struct ShardMetrics {
     pub exhausted: Counter,
     /// Exchanges running now.
     pub exchanges: Counter,
+    /// Of these, streams that have had content.
+    pub streams: Counter,
     /// Requests that no model answered: own paths and refusals, by status as in [`STATUSES`].
     pub local_by_status: [Counter; STATUSES.len()],
     /// Attempts after the first.
@@ -386,6 +388,7 @@ impl Default for ShardMetrics {
             http2_abuses: Counter::default(),
             exhausted: Counter::default(),
             exchanges: Counter::default(),
+            streams: Counter::default(),
             local_by_status: Default::default(),
             retries: Counter::default(),
             retries_refused: Counter::default(),

@@ -223,9 +223,12 @@ impl Page<'_> {
 
     fn shards(&mut self) {
         type Pick = fn(&ShardMetrics) -> u64;
-        let families: [(&str, &str, &str, Pick); 15] = [
+        let families: [(&str, &str, &str, Pick); 16] = [
             ("corelane_client_connections", "gauge", "Client connections open now.", |m| m.connections.get()),
             ("corelane_exchanges_in_flight", "gauge", "Exchanges running now.", |m| m.exchanges.get()),
+            ("corelane_streams_in_flight", "gauge", "Streams running now that have had content.", |m| {
+                m.streams.get()
+            }),
             ("corelane_connections_accepted_total", "counter", "Client connections accepted.", |m| {
                 m.accepted.get()
             }),
