@@ -23,6 +23,7 @@ pub struct Lines {
     text: RefCell<Vec<u8>>,
     /// When lines were handed over last.
     handed_us: Cell<u64>,
+    #[expect(clippy::vec_box, reason = "they come in boxes and go in boxes: what moves is a pointer")]
     spare: RefCell<Vec<Box<Entry>>>,
 }
 
