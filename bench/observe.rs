@@ -1,8 +1,8 @@
 //! What being observed costs a shard: `cargo bench --bench observe`.
 //!
 //! One shard under a real configuration lives through the record of a whole exchange, from its head to its line, without a
-//! socket. Three gateways take turns, record by record: one that logs nothing, one whose JSON lines go to a journal that
-//! runs, and one whose metrics alone are timed. "Warm": record after record. "Cold": half a mebibyte is walked through
+//! socket. Gateways take turns, record by record: one that logs nothing, one whose JSON lines go to a journal that
+//! runs, and then what all metrics of the exchange cost at its end alone, without and with those of pairs. "Warm": record after record. "Cold": half a mebibyte is walked through
 //! between two records, as a request's other work does; that is not timed. Medians of the records, and of the differences
 //! paired by record; looking at the clock costs the same in both and falls out of the differences.
 //!
@@ -45,9 +45,9 @@ const RECORDS: usize = 20_000;
 const RUNS: usize = 7;
 
 /// A shard that serves each of the models by each of the endpoints.
-fn shard(access: &str, endpoints: &[String], models: &[String]) -> Rc<Shard> {
+fn shard(access: &str, endpoints: &[String], models: &[String], pairs: bool) -> Rc<Shard> {
     let mut text = format!(
-        "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin_listen = \"127.0.0.1:0\"\n[log]\naccess = \"{access}\"\nformat = \"json\"\n"
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin_listen = \"127.0.0.1:0\"\n[log]\naccess = \"{access}\"\nformat = \"json\"\n[metrics]\npairs = {pairs}\n"
     );
     for name in endpoints {
         text +=
@@ -76,17 +76,8 @@ struct Stage {
 }
 
 impl Stage {
-    fn set(access: &str) -> Stage {
-        let text = format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin_listen = \"127.0.0.1:0\"\n[[endpoints]]\nname = \"gpu-1\"\nurl = \"http://127.0.0.1:1\"\nkind = \"openai\"\n[[models]]\nname = \"ollama/llama3.2\"\nendpoints = [\"gpu-1\"]\n[log]\naccess = \"{access}\"\nformat = \"json\"\n"
-        );
-        let config = config::parse(&text).unwrap();
-        let process = Process::new(1, Log::new(config.log.level, &config.log.access));
-        let made = boot::make(&config, None).unwrap();
-        let nowhere = "127.0.0.1:1".parse().unwrap();
-        let bound = Bound { listening: vec![], listening_tls: vec![], admin: nowhere, sockets: vec![vec![]] };
-        let current = Current::new(World::new(&process, config, made, bound, None));
-        let shard = Core::new(0, process, current).shard();
+    fn set(access: &str, pairs: bool) -> Stage {
+        let shard = shard(access, &["gpu-1".to_owned()], &["ollama/llama3.2".to_owned()], pairs);
         let incoming = Incoming::of_stream(&shard, HEAD.as_bytes().to_vec(), false).unwrap();
         let manner = Manner::of(&shard, &incoming, false);
         let view = View::read(&mut Scratch::default(), BODY.as_bytes(), Task::Chat).unwrap();
@@ -155,9 +146,9 @@ fn walk(memory: &mut [u8]) {
     black_box(memory);
 }
 
-fn row(name: &str, memory: &mut [u8], off: &Stage, logged: &Stage) {
+fn row(name: &str, memory: &mut [u8], [off, logged, paired]: [&Stage; 3]) {
     let queue = Arc::clone(logged.shard.process.log.journal().unwrap());
-    let (mut without, mut with, mut more, mut counted) = (vec![], vec![], vec![], vec![]);
+    let (mut without, mut with, mut more, mut counted, mut pairs) = (vec![], vec![], vec![], vec![], vec![]);
     for _ in 0..RUNS {
         for _ in 0..RECORDS {
             walk(memory);
@@ -167,7 +158,13 @@ fn row(name: &str, memory: &mut [u8], off: &Stage, logged: &Stage) {
             walk(memory);
             let record = off.lived();
             let c = time(|| off.end(record));
-            (without.push(a), with.push(b), more.push(b - a), counted.push(c));
+            walk(memory);
+            let record = paired.lived();
+            pairs.push(time(|| paired.end(record)));
+            without.push(a);
+            with.push(b);
+            more.push(b - a);
+            counted.push(c);
         }
         while queue.waiting() > 0 {
             thread::sleep(Duration::from_millis(1));
@@ -175,11 +172,12 @@ fn row(name: &str, memory: &mut [u8], off: &Stage, logged: &Stage) {
     }
     let clock = median((0..RECORDS).map(|_| time(|| {})).collect());
     println!(
-        "| {name} | {:.0} | {:.0} | **{:.0}** | {:.0} |",
+        "| {name} | {:.0} | {:.0} | **{:.0}** | {:.0} | {:.0} |",
         median(without) - clock,
         median(with) - clock,
         median(more),
         median(counted) - clock,
+        median(pairs) - clock,
     );
 }
 
@@ -196,11 +194,15 @@ fn gaps(off: &Stage) {
 /// The page of metrics, of models that nobody has asked for yet and of models that all endpoints have served.
 fn scrape() {
     let names = |word: &str, count: usize| (0..count).map(|n| format!("{word}-{n}")).collect::<Vec<_>>();
-    let shard = shard("off", &names("e", 20), &names("model", 200));
     println!("\n| page of 200 models on 20 endpoints | MB | ms |\n|---|---|---|");
-    for used in [false, true] {
+    for (what, used, pairs) in [
+        ("nothing was asked for yet", false, false),
+        ("all were asked for", true, false),
+        ("the same, with pairs", true, true),
+    ] {
+        let shard = shard("off", &names("e", 20), &names("model", 200), pairs);
         if used {
-            let stage = Stage { shard: Rc::clone(&shard), ..Stage::set("off") };
+            let stage = Stage { shard: Rc::clone(&shard), ..Stage::set("off", false) };
             for model in names("model", 200) {
                 let deployment = shard.deployment(&model).unwrap();
                 (0..20).for_each(|at| stage.record_of(&deployment, at));
@@ -209,12 +211,7 @@ fn scrape() {
         let bytes = prometheus::render(&shard.world).len();
         let spent =
             median((0..21).map(|_| time(|| drop(black_box(prometheus::render(&shard.world))))).collect());
-        println!(
-            "| {} | {:.2} | {:.1} |",
-            if used { "all used" } else { "none used" },
-            bytes as f64 / 1e6,
-            spent / 1e6
-        );
+        println!("| {what} | {:.2} | {:.1} |", bytes as f64 / 1e6, spent / 1e6);
     }
 }
 
@@ -222,16 +219,17 @@ fn main() {
     let folder = std::env::temp_dir().join(format!("corelane-observe-bench-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join("access.log");
-    let (off, logged) = (Stage::set("off"), Stage::set(path.to_str().unwrap()));
+    let (off, logged) = (Stage::set("off", false), Stage::set(path.to_str().unwrap(), false));
+    let paired = Stage::set("off", true);
     let settings = &logged.shard.world.config.log.journal;
     let queue = Arc::clone(logged.shard.process.log.journal().unwrap());
     let tell = |_, text: std::fmt::Arguments<'_>| println!("({text})");
     let thread = journal::start(&path, settings, Driver::Auto, Arc::clone(&queue), tell).unwrap();
     println!(
-        "| ns an exchange | record without a line | with | the line | counted at the end |\n|---|---|---|---|---|"
+        "| ns an exchange | record without a line | with | the line | counted at the end | with pairs |\n|---|---|---|---|---|---|"
     );
-    row("warm", &mut [], &off, &logged);
-    row("cold", &mut vec![0; 512 * 1024], &off, &logged);
+    row("warm", &mut [], [&off, &logged, &paired]);
+    row("cold", &mut vec![0; 512 * 1024], [&off, &logged, &paired]);
     gaps(&off);
     scrape();
     logged.shard.lines.hand_over(&logged.shard.process.log, logged.shard.clock.now_us());

@@ -220,7 +220,7 @@ impl Record {
     pub fn attempt_ends(&self, shard: &Shard, success: bool) {
         let (Some(deployment), Some(endpoint)) = (&self.deployment, self.endpoint) else { return };
         let slot = shard.world.registry.get(endpoint).map_or(0, |endpoint| endpoint.slot);
-        let attempts = shard.metrics().model(deployment.slot).attempts.of(slot);
+        let attempts = &shard.metrics().model(deployment.slot).attempts.of(slot).attempts;
         if success { attempts.success.add(1) } else { attempts.failure.add(1) }
     }
 
@@ -495,8 +495,12 @@ impl Record {
                 let endpoint = metrics.endpoints.of(slot);
                 endpoint.duration.record(upstream_us);
                 endpoint.work_us.add(work_us);
-                if self.stream {
-                    endpoint.first_token.record(self.content_us - self.attempt_us);
+                let first_token_us = self.stream.then(|| self.content_us - self.attempt_us);
+                first_token_us.into_iter().for_each(|us| endpoint.first_token.record(us));
+                if shard.world.config.metrics.pairs {
+                    let pair = model.attempts.of(slot).times();
+                    pair.duration.record(upstream_us);
+                    first_token_us.into_iter().for_each(|us| pair.first_token.record(us));
                 }
             }
         }

@@ -43,6 +43,7 @@ pub fn render(world: &World) -> String {
     page.shards();
     page.reliability();
     page.attempts(&models);
+    page.pairs(&models);
     page.limiter();
     page.guard();
     page.traces();
@@ -126,8 +127,8 @@ impl Page<'_> {
             }
             for (slot, sum) in attempts.iter_mut().enumerate() {
                 let Some(count) = metrics.attempts.if_used(slot) else { continue };
-                sum[0] += count.success.get();
-                sum[1] += count.failure.get();
+                sum[0] += count.attempts.success.get();
+                sum[1] += count.attempts.failure.get();
             }
         }
         Model {
