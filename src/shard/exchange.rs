@@ -357,3 +357,23 @@ impl Drop for Running {
         exchanges.set(exchanges.get().saturating_sub(1));
     }
 }
+
+/// Counts a stream that has had content while it runs.
+pub struct Streaming<'a>(&'a Shard);
+
+impl<'a> Streaming<'a> {
+    /// One more.
+    #[must_use]
+    pub fn new(shard: &'a Shard) -> Self {
+        let streams = &shard.metrics().streams;
+        streams.set(streams.get() + 1);
+        Self(shard)
+    }
+}
+
+impl Drop for Streaming<'_> {
+    fn drop(&mut self) {
+        let streams = &self.0.metrics().streams;
+        streams.set(streams.get().saturating_sub(1));
+    }
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Shard;
 use super::access::Record;
-use super::exchange::Exit;
+use super::exchange::{Exit, Streaming};
 use super::kept::Kept;
 use super::reply::{self, Manner, Version};
 use super::screen::Screen;
@@ -309,24 +309,6 @@ pub fn whole(
     }
     shard.buffers.give(spliced);
     out
-}
-
-/// Counts a stream while it runs.
-struct Streaming<'a>(&'a Shard);
-
-impl<'a> Streaming<'a> {
-    fn new(shard: &'a Shard) -> Self {
-        let streams = &shard.metrics().streams;
-        streams.set(streams.get() + 1);
-        Self(shard)
-    }
-}
-
-impl Drop for Streaming<'_> {
-    fn drop(&mut self) {
-        let streams = &self.0.metrics().streams;
-        streams.set(streams.get().saturating_sub(1));
-    }
 }
 
 struct Relay<'a> {
