@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use support::answer::Answer;
 use support::fleet::{Fleet, chat, connect, json, model, post, quick, try_post, until};
 use support::upstream::{Record, Reply, Then, Upstream, plain};
-use support::{Gateway, get, metrics};
+use support::{Gateway, get};
 
 const CHAT: &str = "/v1/chat/completions";
 const PRICE: &str = "price = { input_per_1k = 1.0, output_per_1k = 2.0 }";
@@ -23,6 +23,13 @@ fn sum(page: &str, parts: &[&str]) -> f64 {
     let lines = page.lines().filter(|line| !line.starts_with('#'));
     let mine = lines.filter(|line| parts.iter().all(|part| line.contains(part)));
     mine.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+}
+
+/// The page of metrics after nothing ran any more: an exchange is counted after its last byte, and before it is gone.
+fn metrics(gateway: &Gateway) -> String {
+    let running = || sum(&support::metrics(gateway), &["corelane_exchanges_in_flight{"]);
+    until("every exchange is counted", || (running() == 0.0).then_some(()));
+    support::metrics(gateway)
 }
 
 /// The lines of the access log, as soon as there are `n`.

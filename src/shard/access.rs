@@ -40,6 +40,8 @@ pub struct Record {
     whole: bool,
     /// What it has used is known, as well as it can be.
     counted: bool,
+    /// The caller is charged, with so much work of endpoints.
+    billed_us: Option<u64>,
     request_bytes: u64,
     pub(super) attempts: u32,
     pub(super) fallbacks: u32,
@@ -103,6 +105,7 @@ impl Record {
             said: Said::default(),
             whole: false,
             counted: false,
+            billed_us: None,
             request_bytes: 0,
             attempts: 0,
             fallbacks: 0,
@@ -415,6 +418,7 @@ impl Record {
         if self.status >= 400 || self.fault.is_some() {
             self.remember(shard, request_id);
         }
+        self.bill(shard);
         let now_us = shard.clock.now_us();
         let metrics = shard.metrics();
         if self.gone {
@@ -427,6 +431,34 @@ impl Record {
         if let Some(entry) = self.entry.take() {
             self.log(shard, &entry, request_id, now_us);
             shard.lines.give(entry);
+        }
+    }
+
+    /// Charges the caller of a model with what is used; once. Of a whole answer that is known before it leaves, so the client
+    /// cannot ask again before it counts.
+    pub fn bill(&mut self, shard: &Shard) {
+        let Some(caller) = self.caller.as_ref().filter(|_| self.deployment.is_some()) else { return };
+        if self.billed_us.is_some() {
+            return;
+        }
+        let (work_us, usage) = (self.work_us(shard.clock.now_us()), &self.usage);
+        let bill = Bill { input: usage.input_all(), output: usage.output, cost: self.cost(), work_us };
+        caller.spend.charge(bill, caller.budget_period, SystemTime::now());
+        self.billed_us = Some(work_us);
+    }
+
+    /// From the request sent until the answer was here, if there is content.
+    fn upstream_us(&self, now_us: u64) -> u64 {
+        let end_us = if self.stream { now_us } else { self.content_us };
+        end_us - self.first_sent_us
+    }
+
+    /// How long endpoints have worked, as they say themselves or as it took.
+    fn work_us(&self, now_us: u64) -> u64 {
+        match self.usage.work_ns {
+            _ if self.content_us == 0 => 0,
+            0 => self.upstream_us(now_us),
+            work_ns => work_ns / 1000,
         }
     }
 
@@ -478,12 +510,10 @@ impl Record {
             metrics.cache.saved_output.add(self.given.output);
         }
         model.duration.record(now_us - self.since_us);
-        let mut work_us = 0;
+        let work_us = self.billed_us.unwrap_or_else(|| self.work_us(now_us));
         if self.content_us > 0 {
             model.overhead.record(self.overhead_us());
-            let end_us = if self.stream { now_us } else { self.content_us };
-            let upstream_us = end_us - self.first_sent_us;
-            work_us = if usage.work_ns > 0 { usage.work_ns / 1000 } else { upstream_us };
+            let upstream_us = self.upstream_us(now_us);
             model.upstream.record(upstream_us);
             if let Some(per_token_us) = upstream_us.checked_div(usage.output) {
                 model.per_token.record(per_token_us);
@@ -513,12 +543,7 @@ impl Record {
         model.tokens_cached.add(usage.cached.saturating_add(usage.cache_read));
         model.tokens_reasoning.add(usage.reasoning);
         model.work_us.add(work_us);
-        let cost = self.cost();
-        model.cost.add(cost);
-        if let Some(caller) = &self.caller {
-            let bill = Bill { input: usage.input_all(), output: usage.output, cost, work_us };
-            caller.spend.charge(bill, caller.budget_period, SystemTime::now());
-        }
+        model.cost.add(self.cost());
     }
 }
 

@@ -293,10 +293,12 @@ async fn enter(patience: &mut Patience<'_>, who: Who<'_>) -> Result<Place, Exit>
         .map_err(|unserved| attempt::refused(unserved, FailureKind::TooManyRequests, refusal::AT_ITS_LIMIT))
 }
 
-/// Counts what the exchange has used, and charges the caller's quota with it.
+/// Counts what the exchange has used, and charges the caller's quota and budget with it.
 fn settle(shard: &Shard, spent: &mut Option<Admission>, record: &mut Record) {
     record.count(shard);
-    if let Some((spent, (input, output))) = spent.as_mut().zip(record.spent()) {
+    let Some((input, output)) = record.spent() else { return };
+    record.bill(shard);
+    if let Some(spent) = spent {
         spent.settle(input, output);
     }
 }
