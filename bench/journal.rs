@@ -1,6 +1,6 @@
 //! What the journal costs: `cargo bench --bench journal` prints a row for each writer.
 //!
-//! One thread pushes 100 000 lines of 400 bytes a second for five seconds, as the shards do. CPU is that of every thread
+//! One thread pushes 100 000 lines of 400 bytes a second for five seconds, a bundle of [`BUNDLE`] at a time, as the shards do. CPU is that of every thread
 //! of the process but the pushing one: the journal's, glommio's, and the kernel's workers for them. RSS is read before
 //! the journal starts, once it rests, and after the load.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)] // a bench
@@ -18,6 +18,8 @@ use corelane::journal::{self, queue::Queue};
 const RATE: u64 = 100_000;
 const SECONDS: u64 = 5;
 const LENGTH: usize = 400;
+/// Lines that are pushed together.
+const BUNDLE: u64 = 40;
 
 /// Nanoseconds of CPU of the threads other than the calling one.
 fn others_ns() -> u64 {
@@ -36,13 +38,14 @@ fn rss_kib() -> u64 {
 
 /// Pushes at the rate; how many lines.
 fn push(queue: &Queue) -> u64 {
-    let line = "x".repeat(LENGTH);
+    let line = "x".repeat(LENGTH - 1) + "\n";
+    let bundle = line.repeat(BUNDLE as usize);
     let (begin, mut pushed) = (Instant::now(), 0);
     while begin.elapsed() < Duration::from_secs(SECONDS) {
         let due = begin.elapsed().as_micros() as u64 * RATE / 1_000_000;
-        while pushed < due {
-            queue.push(line.clone());
-            pushed += 1;
+        while pushed + BUNDLE <= due {
+            queue.push(bundle.as_bytes());
+            pushed += BUNDLE;
         }
         thread::sleep(Duration::from_millis(1));
     }

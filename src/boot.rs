@@ -287,6 +287,7 @@ fn shard(
             clock::sleep(clock::TICK).await;
         }
         drain(&core).await;
+        core.lines.hand_over(&core.process.log, core.clock.now_us());
         serving.fetch_sub(1, Ordering::AcqRel);
     });
 }

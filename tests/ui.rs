@@ -191,9 +191,12 @@ fn what_runs_and_what_is_disabled_shows() {
     };
     until("the stream shows", || {
         let live = live(gateway);
-        let shown = of(&live, "exchanges") == 1 && live["endpoints"][0]["in_flight"] == 1;
+        let shown = of(&live, "exchanges") == 1 && of(&live, "streams") == 1;
+        let shown = shown && live["endpoints"][0]["in_flight"] == 1;
         (shown && live["exchanges"] == 1 && live["connections"].as_u64() >= Some(1)).then_some(())
     });
+    let (_, _, status) = support::get(gateway.admin, "/status");
+    assert_eq!(of(&serde_json::from_slice(&status).unwrap(), "streams"), 1);
     assert_eq!(ask(gateway.admin, "POST", "/endpoints/e0/disable", "", "").status, 200);
     until("disabled shows", || (live(gateway)["endpoints"][0]["disabled"] == true).then_some(()));
     assert_eq!(ask(gateway.admin, "POST", "/endpoints/e0/enable", "", "").status, 200);
@@ -201,7 +204,8 @@ fn what_runs_and_what_is_disabled_shows() {
     drop(reader);
     until("all is zero again", || {
         let live = live(gateway);
-        (of(&live, "exchanges") == 0 && live["endpoints"][0]["in_flight"] == 0).then_some(())
+        let zero = of(&live, "exchanges") == 0 && of(&live, "streams") == 0;
+        (zero && live["endpoints"][0]["in_flight"] == 0).then_some(())
     });
     fleet.assert_quiet();
 }

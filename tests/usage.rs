@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use support::answer::Answer;
 use support::fleet::{Fleet, chat, connect, json, model, post, quick, try_post, until};
 use support::upstream::{Record, Reply, Then, Upstream, plain};
-use support::{Gateway, get, metrics};
+use support::{Gateway, get};
 
 const CHAT: &str = "/v1/chat/completions";
 const PRICE: &str = "price = { input_per_1k = 1.0, output_per_1k = 2.0 }";
@@ -23,6 +23,13 @@ fn sum(page: &str, parts: &[&str]) -> f64 {
     let lines = page.lines().filter(|line| !line.starts_with('#'));
     let mine = lines.filter(|line| parts.iter().all(|part| line.contains(part)));
     mine.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+}
+
+/// The page of metrics after nothing ran any more: an exchange is counted after its last byte, and before it is gone.
+fn metrics(gateway: &Gateway) -> String {
+    let running = || sum(&support::metrics(gateway), &["corelane_exchanges_in_flight{"]);
+    until("every exchange is counted", || (running() == 0.0).then_some(()));
+    support::metrics(gateway)
 }
 
 /// The lines of the access log, as soon as there are `n`.
@@ -325,4 +332,42 @@ fn keys_beyond_the_most_used_are_counted_as_others() {
     );
     let (status, _, _) = get(fleet.gateway.admin, "/status");
     assert_eq!(status, 200);
+}
+
+/// A reload switches it, pairs that were not used have no series, and a pair's counts are those of its own exchanges.
+#[test]
+fn a_model_on_an_endpoint_has_times_of_its_own_if_asked_for() {
+    let both = model("both", &["e0", "e1"], "upstream_model = \"llama3.2\"\nstrategy = \"round_robin\"");
+    let rest =
+        format!("[metrics]\npairs = false\n{both}{}", model("one", &["e1"], "upstream_model = \"llama3.2\""));
+    let fleet = Fleet::start(quick(2), "shards = 2", &rest).ready();
+    let gateway = &fleet.gateway;
+    let asked = |model: &str, stream| assert_eq!(post(gateway.addr, CHAT, &chat(model, stream)).status, 200);
+    (0..4).for_each(|_| asked("both", true));
+    assert!(!metrics(gateway).contains("corelane_model_endpoint"), "off unless it is asked for");
+    let text = std::fs::read_to_string(gateway.config_path()).unwrap();
+    std::fs::write(gateway.config_path(), text.replace("pairs = false", "pairs = true")).unwrap();
+    assert_eq!(post(gateway.admin, "/reload", "").status, 200);
+    assert!(!metrics(gateway).contains("corelane_model_endpoint_duration_seconds_count"), "none is used yet");
+    (0..8).for_each(|at| asked("both", at < 3));
+    (0..2).for_each(|_| asked("one", false));
+    let page = metrics(gateway);
+    let count = |family: &str, model: &str, endpoint: &str| {
+        let name = format!("corelane_model_endpoint_{family}_seconds_count{{");
+        sum(&page, &[&name, &format!("model=\"{model}\""), &format!("endpoint=\"{endpoint}\"")])
+    };
+    let of = |family, model| (count(family, model, "e0"), count(family, model, "e1"));
+    let ((a, b), (c, d)) = (of("duration", "both"), of("first_token", "both"));
+    assert!(a > 0.0 && b > 0.0, "{a} and {b}: both take turns");
+    close(a + b, 8.0);
+    close(c + d, 3.0);
+    assert_eq!((of("duration", "one"), of("first_token", "one")), ((0.0, 2.0), (0.0, 0.0)));
+    let series =
+        |parts: &[&str]| page.lines().filter(|line| parts.iter().all(|part| line.contains(part))).count();
+    assert_eq!(series(&["corelane_model_endpoint_duration_seconds", "model=\"one\""]), 20, "of e1 alone");
+    assert_eq!(series(&["corelane_model_endpoint_first_token_seconds", "model=\"one\""]), 0);
+    let last = &["corelane_model_endpoint_duration_seconds_bucket{", "model=\"one\"", "+Inf"];
+    close(sum(&page, last), 2.0);
+    support::prometheus::lint(&page);
+    fleet.assert_quiet();
 }

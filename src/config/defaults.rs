@@ -265,6 +265,6 @@ impl Default for UsageRules {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { litellm_names: true, keys_max: 20 }
+        Self { litellm_names: true, keys_max: 20, pairs: false }
     }
 }

@@ -120,6 +120,8 @@ pub struct Metrics {
     pub litellm_names: bool,
     /// Keys that have series of their own, those with most requests; the others are counted as `other`.
     pub keys_max: usize,
+    /// Whether each pair of a model and an endpoint that was used has histograms of its own.
+    pub pairs: bool,
 }
 
 /// `[usage]`: what tokens cost, beside `price` of a model.

@@ -58,6 +58,7 @@ pub fn effective(config: &Config) -> String {
     page.header("[metrics]");
     page.plain("litellm_names", config.metrics.litellm_names);
     page.plain("keys_max", config.metrics.keys_max);
+    page.plain("pairs", config.metrics.pairs);
     page.0
 }
 

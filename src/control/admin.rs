@@ -49,6 +49,9 @@ pub async fn serve(control: Rc<Control>, listener: Rc<Listener>) {
     }
 }
 
+/// Bodies up to this many bytes go out in one write with their head.
+const TOGETHER_MAX: usize = 64 * 1024;
+
 struct Reply {
     status: u16,
     kind: &'static str,
@@ -114,11 +117,13 @@ async fn connection(control: &Control, mut client: Line) {
         let mut out = reply.head(keep_alive);
         length(&mut out, reply.body.len());
         out.extend_from_slice(b"\r\n");
-        if !head_only {
+        // A page of megabytes is not copied behind its head.
+        let apart = !head_only && reply.body.len() > TOGETHER_MAX;
+        if !head_only && !apart {
             out.extend_from_slice(&reply.body);
         }
         client.timer().set(control.clock.now_us() + PATIENCE_US);
-        if client.write(out).await.is_err() {
+        if client.write(out).await.is_err() || (apart && client.write(reply.body).await.is_err()) {
             return;
         }
         if !keep_alive {

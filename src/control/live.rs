@@ -154,6 +154,7 @@ fn shards(world: &World) -> Value {
             "shard": index,
             "driver": shard.driver.get().copied().unwrap_or("starting"),
             "exchanges": shard.metrics.exchanges.get(),
+            "streams": shard.metrics.streams.get(),
             "connections": shard.metrics.connections.get(),
         })
     };

@@ -45,6 +45,7 @@ pub fn status(world: &World) -> Value {
                 "driver": shard.driver.get().copied().unwrap_or("starting"),
                 "connections": shard.metrics.connections.get(),
                 "exchanges": shard.metrics.exchanges.get(),
+                "streams": shard.metrics.streams.get(),
                 "tasks": shard.metrics.tasks.get(),
                 "panics": shard.metrics.panics.get(),
             })

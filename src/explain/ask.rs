@@ -12,6 +12,9 @@ use crate::wire::http1::Method;
 /// Members that a question may have.
 const MEMBERS: [&str; 8] = ["path", "method", "key", "client", "headers", "model", "prompt", "body"];
 
+/// What a short question is about where it names no path.
+const SHORT_PATH: &str = "/v1/chat/completions";
+
 /// A question, read.
 #[derive(Debug, PartialEq)]
 pub struct Asked {
@@ -60,12 +63,14 @@ pub fn parse(question: &[u8]) -> Result<Asked, String> {
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(_) => Err(format!("'{name}' must be a string.")),
     };
-    let path = text("path")?.ok_or("'path' is missing.")?;
+    let (model, prompt) = (text("model")?, text("prompt")?);
+    let short = (model.is_some() || prompt.is_some()).then(|| SHORT_PATH.to_owned());
+    let path = text("path")?.or(short).ok_or("'path' is missing.")?;
     let path = path.split('?').next().unwrap_or_default().to_owned();
     if !path.starts_with('/') {
         return Err("'path' must begin with '/'.".to_owned());
     }
-    let body = body(&members, &path, text("model")?, text("prompt")?)?;
+    let body = body(&members, &path, model, prompt)?;
     let default = match route::find(Method::Get, &path) {
         Ok(_) => Method::Get,
         Err(_) => Method::Post,
@@ -169,6 +174,12 @@ mod tests {
             assert_eq!((asked.path.as_str(), asked.method), (path, Method::Post));
             assert_eq!(asked.body.as_deref(), Some(inside.as_bytes()), "{path}");
         }
+        for question in
+            [r#"{"model":"m","prompt":"hi"}"#, r#"{"path":null,"model":"m"}"#, r#"{"prompt":"hi"}"#]
+        {
+            let asked = of(question).unwrap();
+            assert_eq!((asked.path.as_str(), asked.method), ("/v1/chat/completions", Method::Post));
+        }
         let listing = of(r#"{"path":"/v1/models"}"#).unwrap();
         assert_eq!((listing.method, listing.body), (Method::Get, None));
     }
@@ -188,6 +199,7 @@ mod tests {
             ("", "not JSON"),
             ("[]", "not a JSON object"),
             ("{}", "'path' is missing"),
+            (r#"{"body":{"model":"m"}}"#, "'path' is missing"),
             (r#"{"path":"v1"}"#, "begin with"),
             (r#"{"path":1}"#, "'path' must be a string"),
             (r#"{"path":"/","modell":"m"}"#, "'modell' is not known"),

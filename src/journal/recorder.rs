@@ -14,7 +14,7 @@ use super::archive::{Archive, Care};
 use super::buffered::Writer;
 use super::names::Names;
 use super::plan::{Every, Trial, is_aged, is_full};
-use super::queue::{Counts, Queue};
+use super::queue::{self, Counts, Queue};
 use super::segment::{Now, Segment};
 use crate::config::Level;
 use crate::config::observe::Journal;
@@ -22,7 +22,7 @@ use crate::net::clock;
 
 /// How long a line waits at most before it is written.
 const TICK: Duration = Duration::from_millis(50);
-/// Bytes of one write, about: the line that passes them is in it.
+/// Bytes of one write, about: the lines that pass them are in it.
 const BATCH: usize = 1024 * 1024;
 /// Writes between two looks at everything else.
 const BATCHES: usize = 16;
@@ -79,8 +79,10 @@ pub struct Recorder<'a> {
     rules: Rules,
     batch: Vec<u8>,
     batch_lines: u64,
-    /// The first line of the next segment.
-    held: Option<String>,
+    /// Lines from the queue that are not in the batch yet; the first may belong into the next segment.
+    rest: Box<[u8]>,
+    /// Where they begin.
+    rest_at: usize,
     is_broken: bool,
     unsynced: bool,
     writing: Trial,
@@ -105,7 +107,8 @@ impl<'a> Recorder<'a> {
             rules,
             batch: Vec::new(),
             batch_lines: 0,
-            held: None,
+            rest: Box::default(),
+            rest_at: 0,
             is_broken: false,
             unsynced: false,
             writing: Trial::default(),
@@ -148,7 +151,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn is_idle(&self) -> bool {
-        self.batch.is_empty() && self.held.is_none() && self.queue.waiting() == 0
+        self.batch.is_empty() && self.rest().is_empty() && self.queue.waiting() == 0
     }
 
     async fn pass<W: Writer>(&mut self, writer: &mut W, now: Now) -> io::Result<()> {
@@ -162,25 +165,39 @@ impl<'a> Recorder<'a> {
             self.flush(writer, now).await?;
             if is_old || is_full {
                 self.close_segment(writer, now).await;
-            } else if self.held.is_none() && self.queue.waiting() == 0 {
+            } else if self.rest().is_empty() && self.queue.waiting() == 0 {
                 break;
             }
         }
         Ok(())
     }
 
+    fn rest(&self) -> &[u8] {
+        self.rest.get(self.rest_at..).unwrap_or_default()
+    }
+
     /// Fills the batch; `true`: the next line belongs into the next segment.
     fn gather(&mut self, may_close: bool) -> bool {
         while self.batch.len() < BATCH {
-            let Some(line) = self.held.take().or_else(|| self.queue.pop()) else { return false };
+            if self.rest().is_empty() {
+                let Some(lines) = self.queue.pop() else { return false };
+                (self.rest, self.rest_at) = (lines, 0);
+            }
+            let rest = self.rest.get(self.rest_at..).unwrap_or_default();
             let length = self.segment.length + self.batch.len() as u64;
-            if may_close && is_full(length, line.len() as u64 + 1, self.rules.bytes_max) {
-                self.held = Some(line);
+            let all_fit = !may_close || length + rest.len() as u64 <= self.rules.bytes_max;
+            let end = if all_fit {
+                rest.len()
+            } else {
+                memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1)
+            };
+            let lines = rest.get(..end).unwrap_or_default();
+            if may_close && is_full(length, end as u64, self.rules.bytes_max) {
                 return true;
             }
-            self.batch.extend_from_slice(line.as_bytes());
-            self.batch.push(b'\n');
-            self.batch_lines += 1;
+            self.batch.extend_from_slice(lines);
+            self.batch_lines += queue::count(lines);
+            self.rest_at += end;
         }
         false
     }
@@ -359,7 +376,7 @@ impl<'a> Recorder<'a> {
     }
 
     async fn finish<W: Writer>(&mut self, writer: &mut W) {
-        let left = self.batch_lines + u64::from(self.held.is_some()) + self.queue.waiting() as u64;
+        let left = self.batch_lines + queue::count(self.rest()) + self.queue.waiting();
         if left > 0 {
             Counts::add(&self.queue.counts.dropped, left);
             (self.tell)(

@@ -63,7 +63,8 @@ fn lines(count: usize) -> Vec<String> {
 
 fn queue(lines: &[String]) -> Queue {
     let queue = Queue::default();
-    lines.iter().for_each(|line| queue.push(line.clone()));
+    // As shards push: sometimes one, mostly several.
+    lines.chunks(1 + lines.len() % 7).for_each(|some| queue.push((some.join("\n") + "\n").as_bytes()));
     queue
 }
 
@@ -155,7 +156,7 @@ fn a_segment_of_another_process_is_closed_and_left_to_it() {
     assert_eq!(folder.texts(), ["old 1\n", "new 1\n"]);
     // The old one writes on, beyond the length of a segment, and never at the path.
     let more = lines(100);
-    more.iter().for_each(|line| old_queue.push(line.clone()));
+    old_queue.push(format!("{}\n", more.join("\n")).as_bytes());
     write(&mut old);
     let texts = folder.texts();
     assert!(texts.len() > 3, "{}", texts.len());
@@ -187,19 +188,19 @@ fn a_path_that_was_moved_or_truncated_is_noticed() {
     write(&mut recorder);
     fs::rename(&names.path, folder.0.join("moved")).unwrap();
     let mut recorder = Recorder::new(&queue, &*tell, &names, RULES, recorder.segment); // looks at once
-    queue.push("2".to_owned());
+    queue.push(b"2\n");
     write(&mut recorder);
     assert_eq!((folder.read("moved"), folder.read("access.log")), ("1\n".to_owned(), "2\n".to_owned()));
     assert_eq!(heard.try_iter().count(), 1);
     open(&names.path).set_len(0).unwrap();
-    queue.push("3".to_owned());
+    queue.push(b"3\n");
     write(&mut recorder);
     assert_eq!(folder.read("access.log"), "3\n");
     // Another file is there already, as logrotate's `create` makes it.
     fs::rename(&names.path, folder.0.join("moved again")).unwrap();
     File::create(&names.path).unwrap();
     let mut recorder = Recorder::new(&queue, &*tell, &names, RULES, recorder.segment);
-    queue.push("4".to_owned());
+    queue.push(b"4\n");
     write(&mut recorder);
     assert_eq!((folder.read("moved again"), folder.read("access.log")), ("3\n".to_owned(), "4\n".to_owned()));
 }

@@ -32,7 +32,7 @@ pub struct Record {
     pub spans: Tracing,
     pub(super) deployment: Option<Arc<Deployment>>,
     pub(super) entry: Option<Box<Entry>>,
-    caller: Option<Arc<Caller>>,
+    pub(super) caller: Option<Arc<Caller>>,
     pub(super) stream: bool,
     pub(super) usage: Usage,
     said: Said,
@@ -40,6 +40,8 @@ pub struct Record {
     whole: bool,
     /// What it has used is known, as well as it can be.
     counted: bool,
+    /// The caller is charged, with so much work of endpoints.
+    billed_us: Option<u64>,
     request_bytes: u64,
     pub(super) attempts: u32,
     pub(super) fallbacks: u32,
@@ -83,19 +85,14 @@ impl Record {
     pub fn new(shard: &Shard, incoming: &Incoming, manner: &Manner, peer: SocketAddr) -> Self {
         let log = &shard.world.config.log;
         let entry = shard.world.log.wants_access().then(|| {
-            Box::new(Entry {
-                request_id: manner.request_id.clone(),
-                client: admit::client_address(shard, incoming, peer),
-                caller: String::new(),
-                method: incoming.request.method.name(),
-                path: incoming.request.path.text(&incoming.buffer).to_owned(),
-                model: String::new(),
-                error: None,
-                guard: String::new(),
-                sampled: log.sample_percent >= 100
-                    || (shard.random() >> 33) % 100 < u64::from(log.sample_percent),
-                bodies: log.bodies.then(Box::<Bodies>::default),
-            })
+            let mut entry = shard.lines.entry();
+            entry.client = Some(admit::client_address(shard, incoming, peer));
+            entry.method = incoming.request.method.name();
+            entry.path.push_str(incoming.request.path.text(&incoming.buffer));
+            entry.sampled =
+                log.sample_percent >= 100 || (shard.random() >> 33) % 100 < u64::from(log.sample_percent);
+            entry.bodies = log.bodies.then(Box::<Bodies>::default);
+            entry
         });
         Self {
             status: 0,
@@ -108,6 +105,7 @@ impl Record {
             said: Said::default(),
             whole: false,
             counted: false,
+            billed_us: None,
             request_bytes: 0,
             attempts: 0,
             fallbacks: 0,
@@ -140,9 +138,6 @@ impl Record {
     pub fn caller(&mut self, caller: &Arc<Caller>) {
         self.spans.caller(&caller.name);
         self.caller = Some(Arc::clone(caller));
-        if let Some(entry) = &mut self.entry {
-            caller.name.clone_into(&mut entry.caller);
-        }
     }
 
     /// Tokens of the exchange, as the endpoint counted them or as they are estimated. `None`: no content has come.
@@ -228,7 +223,7 @@ impl Record {
     pub fn attempt_ends(&self, shard: &Shard, success: bool) {
         let (Some(deployment), Some(endpoint)) = (&self.deployment, self.endpoint) else { return };
         let slot = shard.world.registry.get(endpoint).map_or(0, |endpoint| endpoint.slot);
-        let attempts = shard.metrics().model(deployment.slot).attempts.of(slot);
+        let attempts = &shard.metrics().model(deployment.slot).attempts.of(slot).attempts;
         if success { attempts.success.add(1) } else { attempts.failure.add(1) }
     }
 
@@ -423,6 +418,7 @@ impl Record {
         if self.status >= 400 || self.fault.is_some() {
             self.remember(shard, request_id);
         }
+        self.bill(shard);
         let now_us = shard.clock.now_us();
         let metrics = shard.metrics();
         if self.gone {
@@ -432,7 +428,38 @@ impl Record {
             Some(deployment) => self.count_model(shard, deployment, now_us),
             None => metrics.local(self.status),
         }
-        self.log(shard, now_us);
+        if let Some(entry) = self.entry.take() {
+            self.log(shard, &entry, request_id, now_us);
+            shard.lines.give(entry);
+        }
+    }
+
+    /// Charges the caller of a model with what is used; once. Of a whole answer that is known before it leaves, so the client
+    /// cannot ask again before it counts.
+    pub fn bill(&mut self, shard: &Shard) {
+        let Some(caller) = self.caller.as_ref().filter(|_| self.deployment.is_some()) else { return };
+        if self.billed_us.is_some() {
+            return;
+        }
+        let (work_us, usage) = (self.work_us(shard.clock.now_us()), &self.usage);
+        let bill = Bill { input: usage.input_all(), output: usage.output, cost: self.cost(), work_us };
+        caller.spend.charge(bill, caller.budget_period, SystemTime::now());
+        self.billed_us = Some(work_us);
+    }
+
+    /// From the request sent until the answer was here, if there is content.
+    fn upstream_us(&self, now_us: u64) -> u64 {
+        let end_us = if self.stream { now_us } else { self.content_us };
+        end_us - self.first_sent_us
+    }
+
+    /// How long endpoints have worked, as they say themselves or as it took.
+    fn work_us(&self, now_us: u64) -> u64 {
+        match self.usage.work_ns {
+            _ if self.content_us == 0 => 0,
+            0 => self.upstream_us(now_us),
+            work_ns => work_ns / 1000,
+        }
     }
 
     fn outcome(&self) -> Outcome {
@@ -483,12 +510,10 @@ impl Record {
             metrics.cache.saved_output.add(self.given.output);
         }
         model.duration.record(now_us - self.since_us);
-        let mut work_us = 0;
+        let work_us = self.billed_us.unwrap_or_else(|| self.work_us(now_us));
         if self.content_us > 0 {
             model.overhead.record(self.overhead_us());
-            let end_us = if self.stream { now_us } else { self.content_us };
-            let upstream_us = end_us - self.first_sent_us;
-            work_us = if usage.work_ns > 0 { usage.work_ns / 1000 } else { upstream_us };
+            let upstream_us = self.upstream_us(now_us);
             model.upstream.record(upstream_us);
             if let Some(per_token_us) = upstream_us.checked_div(usage.output) {
                 model.per_token.record(per_token_us);
@@ -500,8 +525,12 @@ impl Record {
                 let endpoint = metrics.endpoints.of(slot);
                 endpoint.duration.record(upstream_us);
                 endpoint.work_us.add(work_us);
-                if self.stream {
-                    endpoint.first_token.record(self.content_us - self.attempt_us);
+                let first_token_us = self.stream.then(|| self.content_us - self.attempt_us);
+                first_token_us.into_iter().for_each(|us| endpoint.first_token.record(us));
+                if shard.world.config.metrics.pairs {
+                    let pair = model.attempts.of(slot).times();
+                    pair.duration.record(upstream_us);
+                    first_token_us.into_iter().for_each(|us| pair.first_token.record(us));
                 }
             }
         }
@@ -514,12 +543,7 @@ impl Record {
         model.tokens_cached.add(usage.cached.saturating_add(usage.cache_read));
         model.tokens_reasoning.add(usage.reasoning);
         model.work_us.add(work_us);
-        let cost = self.cost();
-        model.cost.add(cost);
-        if let Some(caller) = &self.caller {
-            let bill = Bill { input: usage.input_all(), output: usage.output, cost, work_us };
-            caller.spend.charge(bill, caller.budget_period, SystemTime::now());
-        }
+        model.cost.add(self.cost());
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::access::Record;
-use super::exchange::Exit;
+use super::exchange::{Exit, Streaming};
 use super::fallback::Asked;
 use super::kept::{Kept, Wanted, wall_ms};
 use super::limited::{Patience, Stopped, deadline_exceeded};
@@ -294,6 +294,7 @@ async fn wait(
                 shard.buffers.give(out);
                 let ndjson = task.dialect() == Dialect::Ollama;
                 let following = Following { follower, task, ndjson, deadline_us: patience.deadline_us };
+                let _streaming = Streaming::new(shard);
                 let after =
                     shared::follow(shard, patience.client, patience.manner, following, record).await?;
                 return Ok(Waited::Served(after));

@@ -6,7 +6,8 @@
 //! Times are those of nginx: `rt` the whole exchange, `uct` connecting, `uht` until the answer's head, `urt` until its end, in
 //! seconds; the last three count from where the last attempt began.
 //!
-//! Cost without bodies: four allocations and about 0.7 µs. With them: a JSON parse and one scan by the masker.
+//! Cost without bodies: no allocation, two short copies and one writing of the line (PERFORMANCE.md, "Being observed"). With
+//! them: a JSON parse and one scan by the masker.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -15,6 +16,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::access::Record;
+use super::head::micros;
 use super::reply::number;
 use super::{Core, Shard};
 use crate::api::speech::{self, Part, Voice};
@@ -29,14 +31,14 @@ const BODY_READ_MAX: usize = 1 << 20;
 /// Changes of voice in one answer that the log follows.
 const CHANNELS_MAX: usize = 64;
 
+/// Texts of an [`Entry`] whose memory the next one may use, in bytes each.
+const KEPT_MAX: usize = 256;
+
 /// What is gathered for the line while the exchange runs.
+#[derive(Default)]
 pub struct Entry {
-    /// The exchange's id.
-    pub request_id: String,
     /// The client's address.
-    pub client: IpAddr,
-    /// Name of the caller's key.
-    pub caller: String,
+    pub client: Option<IpAddr>,
     /// Method.
     pub method: &'static str,
     /// Path, without its query.
@@ -51,6 +53,19 @@ pub struct Entry {
     pub sampled: bool,
     /// `None`: bodies are not logged.
     pub bodies: Option<Box<Bodies>>,
+}
+
+impl Entry {
+    /// Makes it an empty one; a text that has grown long gives its memory back.
+    pub fn clear(&mut self) {
+        let mut kept = [&mut self.path, &mut self.model, &mut self.guard].map(std::mem::take);
+        for text in &mut kept {
+            text.clear();
+            text.shrink_to(KEPT_MAX);
+        }
+        let [path, model, guard] = kept;
+        *self = Self { path, model, guard, ..Self::default() };
+    }
 }
 
 /// Bodies for the log.
@@ -129,62 +144,60 @@ pub fn for_people(config: &Config) -> bool {
 
 impl Record {
     /// Writes the line of the exchange, which ended at `now_us`, if it is to be written.
-    pub(super) fn log(&self, shard: &Shard, now_us: u64) {
-        let Some(entry) = &self.entry else { return };
+    pub(super) fn log(&self, shard: &Shard, entry: &Entry, request_id: &str, now_us: u64) {
         let well = self.status < 400 && entry.guard.is_empty() && entry.error.is_none();
         if well && !entry.sampled {
             return;
         }
-        let line = if shard.world.log_is_text {
-            self.words(shard, entry, now_us)
-        } else {
-            self.json(shard, entry, now_us)
-        };
-        shard.world.log.access(line);
+        shard.lines.add(&shard.world.log, now_us, |out| {
+            if shard.world.log_is_text {
+                out.extend_from_slice(self.words(shard, entry, request_id, now_us).as_bytes());
+            } else {
+                self.json(shard, entry, request_id, now_us, out);
+            }
+        });
     }
 
-    fn json(&self, shard: &Shard, entry: &Entry, now_us: u64) -> String {
-        let mut out = Vec::with_capacity(640);
+    fn json(&self, shard: &Shard, entry: &Entry, request_id: &str, now_us: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
-        shard.timestamp(&mut out);
-        text(&mut out, b"\",\"id\":", &entry.request_id);
+        shard.timestamp(now_us, out);
+        text(out, b"\",\"id\":", request_id);
         out.extend_from_slice(b",\"client\":\"");
-        out.extend_from_slice(entry.client.to_string().as_bytes());
+        entry.client.into_iter().for_each(|client| address(out, client));
         out.push(b'"');
-        if !entry.caller.is_empty() {
-            text(&mut out, b",\"key\":", &entry.caller);
+        if let Some(caller) = &self.caller {
+            text(out, b",\"key\":", &caller.name);
         }
         out.extend_from_slice(b",\"request\":\"");
         out.extend_from_slice(entry.method.as_bytes());
         out.push(b' ');
-        escaped(&mut out, &entry.path);
-        count(&mut out, b"\",\"status\":", u64::from(self.status));
-        text(&mut out, b",\"model\":", &entry.model);
-        text(&mut out, b",\"endpoint\":", self.endpoint_name(shard));
-        count(&mut out, b",\"attempts\":", u64::from(self.attempts));
+        escaped(out, &entry.path);
+        count(out, b"\",\"status\":", u64::from(self.status));
+        text(out, b",\"model\":", &entry.model);
+        text(out, b",\"endpoint\":", self.endpoint_name(shard));
+        count(out, b",\"attempts\":", u64::from(self.attempts));
         if let Some(deployment) = self.deployment.as_ref().filter(|_| self.fallbacks > 0) {
-            count(&mut out, b",\"fallbacks\":", u64::from(self.fallbacks));
-            text(&mut out, b",\"served_by\":", &deployment.name);
+            count(out, b",\"fallbacks\":", u64::from(self.fallbacks));
+            text(out, b",\"served_by\":", &deployment.name);
         }
         out.extend_from_slice(if self.stream { b",\"stream\":true" } else { b",\"stream\":false" });
         if let Some(used) = self.cache {
-            text(&mut out, b",\"cache\":", used.name());
+            text(out, b",\"cache\":", used.name());
         }
-        self.times(&mut out, now_us);
-        self.tokens(&mut out);
+        self.times(out, now_us);
+        self.tokens(out);
         if !entry.guard.is_empty() {
             out.extend_from_slice(b",\"guard\":[");
             out.extend_from_slice(entry.guard.as_bytes());
             out.push(b']');
         }
         if let Some(error) = &entry.error {
-            text(&mut out, b",\"error\":", error);
+            text(out, b",\"error\":", error);
         }
         if let Some(bodies) = &entry.bodies {
-            write_bodies(&mut out, shard, bodies);
+            write_bodies(out, shard, bodies);
         }
         out.push(b'}');
-        String::from_utf8(out).unwrap_or_default()
     }
 
     fn times(&self, out: &mut Vec<u8>, now_us: u64) {
@@ -232,9 +245,9 @@ impl Record {
     }
 
     /// A line for people.
-    fn words(&self, shard: &Shard, entry: &Entry, now_us: u64) -> String {
+    fn words(&self, shard: &Shard, entry: &Entry, request_id: &str, now_us: u64) -> String {
         let mut time = Vec::new();
-        shard.timestamp(&mut time);
+        shard.timestamp(now_us, &mut time);
         let mut out = String::from_utf8(time).unwrap_or_default();
         let shown = |text: &str| {
             let mut shown = Vec::new();
@@ -261,10 +274,13 @@ impl Record {
         if let Some(deployment) = self.deployment.as_ref().filter(|_| self.fallbacks > 0) {
             let _ = write!(out, ", served by {}", deployment.name);
         }
-        if !entry.caller.is_empty() {
-            let _ = write!(out, ", key {}", entry.caller);
+        if let Some(caller) = &self.caller {
+            let _ = write!(out, ", key {}", caller.name);
         }
-        let _ = write!(out, ", from {} id {}", entry.client, shown(&entry.request_id));
+        let mut client = Vec::new();
+        entry.client.into_iter().for_each(|from| address(&mut client, from));
+        let client = String::from_utf8(client).unwrap_or_default();
+        let _ = write!(out, ", from {client} id {}", shown(request_id));
         if !entry.guard.is_empty() {
             let _ = write!(out, ", guard [{}]", entry.guard);
         }
@@ -284,19 +300,39 @@ impl Record {
     }
 }
 
+/// The wall clock as the lines tell it. Read every [`WALL_US`]; between, the shard's own clock says what has passed.
+#[derive(Debug, Default)]
+pub struct Stamp {
+    /// Microseconds since 1970, and the shard's time, when the wall clock was read.
+    read: Option<(u64, u64)>,
+    second: u64,
+    /// RFC 3339 of that second, without its fraction.
+    text: String,
+}
+
+/// How old a reading of the wall clock may be: what it is corrected by meanwhile stays below a millisecond, or shows this late.
+const WALL_US: u64 = 50_000;
+
 impl Core {
-    /// UTC in RFC 3339 with milliseconds; the part down to seconds is made once a second.
-    fn timestamp(&self, out: &mut Vec<u8>) {
-        let now = std::time::SystemTime::now();
-        let since = now.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    /// UTC in RFC 3339 with milliseconds, at `now_us`; the part down to seconds is made once a second.
+    fn timestamp(&self, now_us: u64, out: &mut Vec<u8>) {
         let mut stamp = self.stamp.borrow_mut();
-        if stamp.0 != since.as_secs() || stamp.1.is_empty() {
-            let mut text = crate::telemetry::log::rfc3339(since.as_secs(), 0);
-            text.truncate(text.len().saturating_sub("000Z".len()));
-            *stamp = (since.as_secs(), text);
+        let kept = stamp.read.filter(|(_, read_us)| now_us.saturating_sub(*read_us) < WALL_US);
+        let (wall_us, read_us) = kept.unwrap_or_else(|| {
+            let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+            (since.map_or(0, micros), now_us)
+        });
+        stamp.read = Some((wall_us, read_us));
+        let wall_ms = (wall_us + now_us.saturating_sub(read_us)) / 1000;
+        let (second, millis) = (wall_ms / 1000, wall_ms % 1000);
+        if stamp.second != second || stamp.text.is_empty() {
+            stamp.text = crate::telemetry::log::rfc3339(second, 0);
+            let whole = stamp.text.len().saturating_sub("000Z".len());
+            stamp.text.truncate(whole);
+            stamp.second = second;
         }
-        out.extend_from_slice(stamp.1.as_bytes());
-        three(out, u64::from(since.subsec_millis()));
+        out.extend_from_slice(stamp.text.as_bytes());
+        three(out, millis);
         out.push(b'Z');
     }
 }
@@ -423,8 +459,10 @@ fn three(out: &mut Vec<u8>, value: u64) {
 /// The inside of a JSON string, with escapes also for what JSON leaves as it is and a terminal or an editor obeys: DEL, the C1 controls,
 /// line and paragraph separators, and marks that turn the direction of text.
 fn escaped(out: &mut Vec<u8>, text: &str) {
-    if text.bytes().all(|byte| byte.is_ascii() && byte != 0x7f) {
-        return json::escape_into(out, text);
+    // No branch in the loop: several bytes are looked at in one instruction.
+    let is_plain = |byte: u8| byte.wrapping_sub(0x20) < 0x5f && byte != b'"' && byte != b'\\';
+    if text.bytes().fold(true, |all, byte| all & is_plain(byte)) {
+        return out.extend_from_slice(text.as_bytes());
     }
     let mut utf8 = [0; 4];
     for c in text.chars() {
@@ -437,6 +475,23 @@ fn escaped(out: &mut Vec<u8>, text: &str) {
                 let _ = std::io::Write::write_fmt(out, format_args!("\\u{:04x}", u32::from(c)));
             }
             c => json::escape_into(out, c.encode_utf8(&mut utf8)),
+        }
+    }
+}
+
+/// Appends an address as people write it.
+fn address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            number(out, u64::from(a));
+            for part in [b, c, d] {
+                out.push(b'.');
+                number(out, u64::from(part));
+            }
+        }
+        IpAddr::V6(address) => {
+            let _ = std::io::Write::write_fmt(out, format_args!("{address}"));
         }
     }
 }
@@ -463,9 +518,31 @@ mod tests {
     }
 
     #[test]
+    fn addresses_as_people_write_them() {
+        for shown in ["0.0.0.0", "10.203.7.255", "2001:db8::1", "::ffff:1.2.3.4"] {
+            assert_eq!(all(|out| address(out, shown.parse().unwrap())), shown);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_cleared_for_the_next_exchange() {
+        let mut entry =
+            Entry { path: "/v1".to_owned(), model: "m".repeat(1000), sampled: true, ..Entry::default() };
+        entry.error = Some("it failed".to_owned());
+        entry.clear();
+        assert!(entry.path.is_empty() && entry.model.is_empty() && entry.error.is_none() && !entry.sampled);
+        assert!(entry.path.capacity() > 0 && entry.model.capacity() <= KEPT_MAX);
+    }
+
+    #[test]
     fn texts_cannot_end_a_line() {
         let shown = all(|out| text(out, b"x:", "a\"\n\u{7f}\u{202e}é\u{85}"));
         assert_eq!(shown, "x:\"a\\\"\\n\\u007f\\u202eé\\u0085\"");
+        for byte in 0..=0x7f_u8 {
+            let plain = (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+            let one = char::from(byte).to_string();
+            assert_eq!(all(|out| escaped(out, &one)) == one, plain, "{byte}");
+        }
     }
 
     #[test]

@@ -280,10 +280,12 @@ async fn enter(patience: &mut Patience<'_>, who: Who<'_>) -> Result<Place, Exit>
         .map_err(|unserved| attempt::refused(unserved, FailureKind::TooManyRequests, refusal::AT_ITS_LIMIT))
 }
 
-/// Counts what the exchange has used, and charges the caller's quota with it.
+/// Counts what the exchange has used, and charges the caller's quota and budget with it.
 fn settle(shard: &Shard, spent: &mut Option<Charged>, record: &mut Record) {
     record.count(shard);
-    if let Some((spent, (input, output))) = spent.as_mut().zip(record.spent()) {
+    let Some((input, output)) = record.spent() else { return };
+    record.bill(shard);
+    if let Some(spent) = spent {
         spent.settle(input, output);
     }
 }
@@ -342,5 +344,25 @@ impl Drop for Running {
     fn drop(&mut self) {
         let exchanges = &self.0.metrics().exchanges;
         exchanges.set(exchanges.get().saturating_sub(1));
+    }
+}
+
+/// Counts a stream that has had content while it runs.
+pub struct Streaming<'a>(&'a Shard);
+
+impl<'a> Streaming<'a> {
+    /// One more.
+    #[must_use]
+    pub fn new(shard: &'a Shard) -> Self {
+        let streams = &shard.metrics().streams;
+        streams.set(streams.get() + 1);
+        Self(shard)
+    }
+}
+
+impl Drop for Streaming<'_> {
+    fn drop(&mut self) {
+        let streams = &self.0.metrics().streams;
+        streams.set(streams.get().saturating_sub(1));
     }
 }

@@ -20,6 +20,7 @@ pub mod judge;
 pub mod kept;
 pub mod limited;
 pub mod line;
+pub mod lines;
 pub mod listen;
 pub mod local;
 pub mod moderations;
@@ -92,13 +93,15 @@ pub struct Core {
     pub listening: listen::Listening,
     /// Requests that wait for a place.
     pub line: line::Waiting,
+    /// Lines of the access log.
+    pub lines: lines::Lines,
     /// While the gateway drains: when idle connections are closed.
     idle_until_us: Cell<u64>,
     scratch: RefCell<Scratch>,
     newest: RefCell<Option<(u64, Rc<Shard>)>>,
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
-    stamp: RefCell<(u64, String)>,
+    stamp: RefCell<entry::Stamp>,
     /// By the model's slot: what is known of its tokens.
     learned: RefCell<Vec<Learned>>,
 }
@@ -157,6 +160,7 @@ impl Core {
             explaining: Rc::new(Gate::new(explained::EXPLAINED_MAX)),
             listening: listen::Listening::default(),
             line: line::Waiting::default(),
+            lines: lines::Lines::default(),
             idle_until_us: Cell::new(u64::MAX),
             scratch: RefCell::default(),
             newest: RefCell::default(),

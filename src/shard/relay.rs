@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Shard;
 use super::access::Record;
-use super::exchange::Exit;
+use super::exchange::{Exit, Streaming};
 use super::kept::Kept;
 use super::reply::{self, Manner, Version};
 use super::screen::Screen;
@@ -192,6 +192,7 @@ pub async fn answer(
             Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
         }
         Content::Stream { upstream, buffer, out, reader, stream, keep_alive } => {
+            let _streaming = Streaming::new(shard);
             if !manner.begun {
                 end_stream_head(manner, &mut head);
             }

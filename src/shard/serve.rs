@@ -67,13 +67,14 @@ pub async fn receive(core: Rc<Core>) {
     }
 }
 
-/// Every tick: deadlines, pools, listeners, gauges.
+/// Every tick: deadlines, lines of the log, pools, listeners, gauges.
 pub async fn housekeeping(core: Rc<Core>) {
     let mut next_sweep_us = 0;
     loop {
         clock::sleep(clock::TICK).await;
         let now_us = core.clock.now_us();
         core.timers.tick(now_us);
+        core.lines.hand_over(&core.process.log, now_us);
         core.process.shards[core.index].door.nudge();
         core.nudge_line();
         let shard = core.shard();

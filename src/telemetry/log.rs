@@ -65,11 +65,13 @@ impl Log {
         self.access
     }
 
-    /// Notes an exchange; `line` is a whole JSON object.
-    pub fn access(&self, line: String) {
+    /// Notes exchanges; `lines` are whole ones, each with its end.
+    pub fn access(&self, lines: &[u8]) {
         match &self.journal {
-            Some(journal) => journal.push(line),
-            None => self.push(line),
+            Some(journal) => journal.push(lines),
+            None => lines
+                .split_inclusive(|&byte| byte == b'\n')
+                .for_each(|line| self.push(String::from_utf8_lossy(line.trim_ascii_end()).into_owned())),
         }
     }
 
@@ -150,7 +152,7 @@ mod tests {
         let line = log.queue.pop().unwrap();
         assert!(line.ends_with("warn a\u{fffd}b\u{fffd}[31m"));
         assert!(log.queue.is_empty());
-        (0..QUEUE + 3).for_each(|_| log.access(String::new()));
-        assert_eq!(log.dropped(), 3);
+        log.access(&b"a\nb\n".repeat(QUEUE / 2 + 2));
+        assert_eq!((log.dropped(), log.queue.pop().as_deref()), (4, Some("a")));
     }
 }

@@ -169,13 +169,52 @@ pub struct ModelMetrics {
     pub per_token: Histogram,
     /// What the cache did: hits, misses, answers shared by equal requests.
     pub cache: [Counter; CACHE_USES.len()],
-    /// Attempts by the endpoint's slot.
-    pub attempts: Numbered<AttemptMetrics>,
+    /// Attempts and times by the endpoint's slot.
+    pub attempts: Numbered<PairMetrics>,
     /// Exchanges that fell back, by the slot of the model that was asked last.
     pub fallbacks: Numbered<AttemptMetrics>,
 }
 
-/// Attempts of one model on one endpoint.
+/// One model on one endpoint.
+#[derive(Debug, Default)]
+pub struct PairMetrics {
+    /// Attempts.
+    pub attempts: AttemptMetrics,
+    times: OnceLock<Box<PairTimes>>,
+}
+
+impl PairMetrics {
+    /// Its times, made when first asked for.
+    #[must_use]
+    pub fn times(&self) -> &PairTimes {
+        self.times.get_or_init(Box::default)
+    }
+
+    /// Its times, if there are any.
+    #[must_use]
+    pub fn times_if_used(&self) -> Option<&PairTimes> {
+        self.times.get().map(AsRef::as_ref)
+    }
+}
+
+/// Times of one model on one endpoint: 320 bytes.
+#[derive(Debug)]
+pub struct PairTimes {
+    /// From the first byte sent to the endpoint until its answer is complete.
+    pub duration: Histogram,
+    /// From the attempt's begin to its first content, of streams.
+    pub first_token: Histogram,
+}
+
+const _: () = assert!(size_of::<PairTimes>() == 320, "docs/monitoring.md says how large it is");
+
+impl Default for PairTimes {
+    fn default() -> Self {
+        Self { duration: Histogram::new(&EXCHANGE_US), first_token: Histogram::new(&EXCHANGE_US) }
+    }
+}
+
+/// Attempts that were made.
 #[derive(Debug, Default)]
 pub struct AttemptMetrics {
     /// Answered below 400.
@@ -341,6 +380,8 @@ pub struct ShardMetrics {
     pub exhausted: Counter,
     /// Exchanges running now.
     pub exchanges: Counter,
+    /// Of these, streams that have had content.
+    pub streams: Counter,
     /// Requests that no model answered: own paths and refusals, by status as in [`STATUSES`].
     pub local_by_status: [Counter; STATUSES.len()],
     /// Attempts after the first.
@@ -388,6 +429,7 @@ impl Default for ShardMetrics {
             http2_abuses: Counter::default(),
             exhausted: Counter::default(),
             exchanges: Counter::default(),
+            streams: Counter::default(),
             local_by_status: Default::default(),
             retries: Counter::default(),
             retries_refused: Counter::default(),

@@ -4,6 +4,9 @@
 //! existing guides work; series of a model exist with zero from the moment the model is known, or a query for
 //! errors would be empty until the first one. Families that break Prometheus' naming rules are untyped, which
 //! `rate` does not mind and `promtool check metrics` accepts.
+//!
+//! Cost: shards are merged once a model, labels are written once a histogram, bounds once a process, and nothing passes through
+//! `format!` but real numbers. The page's memory is reserved by the length of the last one.
 
 mod cache;
 mod certificates;
@@ -17,7 +20,7 @@ mod usage;
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::histogram::{EXCHANGE_US, Histogram, Reading, SHORT_US};
 use super::metric::{Counter, ModelMetrics, STATUSES, ShardMetrics};
@@ -26,7 +29,9 @@ use crate::world::World;
 /// The whole page.
 #[must_use]
 pub fn render(world: &World) -> String {
-    let mut page = Page { out: String::with_capacity(64 * 1024), world };
+    static LAST: AtomicUsize = AtomicUsize::new(64 * 1024);
+    let last = LAST.load(Ordering::Relaxed);
+    let mut page = Page { out: String::with_capacity(last + last / 16), world };
     let models = page.models();
     page.own(&models);
     page.usage(&models);
@@ -38,6 +43,7 @@ pub fn render(world: &World) -> String {
     page.shards();
     page.reliability();
     page.attempts(&models);
+    page.pairs(&models);
     page.limiter();
     page.guard();
     page.traces();
@@ -46,6 +52,7 @@ pub fn render(world: &World) -> String {
         page.litellm(&models);
         page.guardrails();
     }
+    LAST.store(page.out.len(), Ordering::Relaxed);
     page.out
 }
 
@@ -120,8 +127,8 @@ impl Page<'_> {
             }
             for (slot, sum) in attempts.iter_mut().enumerate() {
                 let Some(count) = metrics.attempts.if_used(slot) else { continue };
-                sum[0] += count.success.get();
-                sum[1] += count.failure.get();
+                sum[0] += count.attempts.success.get();
+                sum[1] += count.attempts.failure.get();
             }
         }
         Model {
@@ -235,9 +242,12 @@ impl Page<'_> {
 
     fn shards(&mut self) {
         type Pick = fn(&ShardMetrics) -> u64;
-        let families: [(&str, &str, &str, Pick); 15] = [
+        let families: [(&str, &str, &str, Pick); 16] = [
             ("corelane_client_connections", "gauge", "Client connections open now.", |m| m.connections.get()),
             ("corelane_exchanges_in_flight", "gauge", "Exchanges running now.", |m| m.exchanges.get()),
+            ("corelane_streams_in_flight", "gauge", "Streams running now that have had content.", |m| {
+                m.streams.get()
+            }),
             ("corelane_connections_accepted_total", "counter", "Client connections accepted.", |m| {
                 m.accepted.get()
             }),
@@ -371,30 +381,64 @@ impl Page<'_> {
     }
 
     fn histogram(&mut self, name: &str, labels: &[(&str, &str)], reading: &Reading) {
-        let labels = label_text(labels);
-        for ((_, count), bound) in reading.cumulative().zip(bound_words(reading.bounds)) {
-            let comma = if labels.is_empty() { "" } else { "," };
-            let _ = writeln!(self.out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
+        let mut labels = label_text(labels);
+        let (mut bucket, mut sum) = (format!("{name}_bucket{{{labels}"), format!("{name}_sum"));
+        let mut count = format!("{name}_count");
+        if !labels.is_empty() {
+            bucket.push(',');
+            labels = format!("{{{labels}}}");
+            sum.push_str(&labels);
+            count.push_str(&labels);
         }
-        let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-        let _ = writeln!(self.out, "{name}_sum{braces} {}", seconds(reading.sum_us));
-        let _ = writeln!(self.out, "{name}_count{braces} {}", reading.total());
+        self.buckets(&bucket, reading);
+        self.out.push_str(&sum);
+        self.end_real(seconds(reading.sum_us));
+        self.out.push_str(&count);
+        self.end(reading.total());
+    }
+
+    /// The buckets of a histogram; `before` is all that stands before the label `le`.
+    fn buckets(&mut self, before: &str, reading: &Reading) {
+        let bounds = bound_words(reading.bounds);
+        self.out.reserve((before.len() + 24) * bounds.len());
+        for ((_, count), bound) in reading.cumulative().zip(bounds) {
+            self.out.push_str(before);
+            self.out.push_str(bound);
+            self.end(count);
+        }
     }
 
     fn line(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
         self.sample(name, labels);
-        let _ = writeln!(self.out, " {value}");
+        self.end(value);
     }
 
     fn real(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         self.sample(name, labels);
-        let _ = writeln!(self.out, " {value}");
+        self.end_real(value);
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)]) {
         self.out.push_str(name);
         if !labels.is_empty() {
-            let _ = write!(self.out, "{{{}}}", label_text(labels));
+            self.out.push('{');
+            push_labels(&mut self.out, labels);
+            self.out.push('}');
+        }
+    }
+
+    /// The value of a sample, and the end of its line.
+    fn end(&mut self, value: u64) {
+        self.out.push(' ');
+        push_number(&mut self.out, value);
+        self.out.push('\n');
+    }
+
+    fn end_real(&mut self, value: f64) {
+        if value == 0.0 {
+            self.out.push_str(" 0\n");
+        } else {
+            let _ = writeln!(self.out, " {value}");
         }
     }
 }
@@ -402,17 +446,39 @@ impl Page<'_> {
 /// Labels as they stand between braces.
 fn label_text(labels: &[(&str, &str)]) -> String {
     let mut text = String::new();
-    for (at, (label, value)) in labels.iter().enumerate() {
-        let comma = if at == 0 { "" } else { "," };
-        let _ = write!(text, "{comma}{label}=\"");
-        if value.contains(['\\', '"', '\n']) {
-            text.push_str(&value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"));
-        } else {
-            text.push_str(value);
-        }
-        text.push('"');
-    }
+    push_labels(&mut text, labels);
     text
+}
+
+fn push_labels(out: &mut String, labels: &[(&str, &str)]) {
+    for (at, (label, value)) in labels.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        out.push_str(label);
+        out.push_str("=\"");
+        if value.contains(['\\', '"', '\n']) {
+            out.push_str(&value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"));
+        } else {
+            out.push_str(value);
+        }
+        out.push('"');
+    }
+}
+
+/// Appends a number in decimal. Most are 0.
+fn push_number(out: &mut String, mut value: u64) {
+    if value == 0 {
+        return out.push('0');
+    }
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    while value > 0 {
+        at -= 1;
+        digits[at] += u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+    }
+    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
 }
 
 fn word(status: u16) -> String {
@@ -428,12 +494,12 @@ fn seconds(us: u64) -> f64 {
     us / 1e6
 }
 
-/// Bounds of a histogram as `le` has them; made once.
+/// Bounds of a histogram as the label `le`, with the brace after it; made once.
 fn bound_words(bounds: &'static [u64; 17]) -> &'static [String] {
     static WORDS: [OnceLock<Vec<String>>; 2] = [OnceLock::new(), OnceLock::new()];
     WORDS[usize::from(*bounds == SHORT_US)].get_or_init(|| {
         let words = bounds.iter().map(|&us| seconds(us).to_string());
-        words.chain(["+Inf".to_owned()]).collect()
+        words.chain(["+Inf".to_owned()]).map(|word| format!("le=\"{word}\"}}")).collect()
     })
 }
 
@@ -443,4 +509,21 @@ fn busy_seconds(thread: usize) -> f64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let nanos = text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0);
     seconds(nanos / 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_labels_are_written_as_the_format_wants_them() {
+        for value in [0, 1, 9, 10, 4_096, u64::MAX] {
+            let mut out = String::new();
+            push_number(&mut out, value);
+            assert_eq!(out, value.to_string());
+        }
+        assert_eq!(label_text(&[("a", "x"), ("b", "q\"\\\n")]), "a=\"x\",b=\"q\\\"\\\\\\n\"");
+        assert_eq!(bound_words(&SHORT_US)[0], "le=\"0.000005\"}");
+        assert_eq!(bound_words(&EXCHANGE_US)[17], "le=\"+Inf\"}");
+    }
 }

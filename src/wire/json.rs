@@ -298,22 +298,27 @@ pub fn text_of(value: &[u8]) -> Option<String> {
     serde_json::from_slice(value).ok()
 }
 
-/// Appends `text` as the inside of a JSON string.
+/// Appends `text` as the inside of a JSON string; runs without an escape are copied whole.
 pub fn escape_into(out: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
+    let mut rest = text.as_bytes();
+    loop {
+        let clean = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
+        let (run, after) = rest.split_at(clean.unwrap_or(rest.len()));
+        out.extend_from_slice(run);
+        let Some((&byte, after)) = after.split_first() else { return };
+        rest = after;
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
-            0..=0x1f => {
+            _ => {
                 let digits = b"0123456789abcdef";
                 out.extend_from_slice(b"\\u00");
                 out.push(digits[usize::from(byte >> 4)]);
                 out.push(digits[usize::from(byte & 15)]);
             }
-            _ => out.push(byte),
         }
     }
 }

@@ -13,8 +13,9 @@ use crate::support::open_loop::{Event, Plan, Report};
 use crate::support::{Gateway, get};
 
 /// Gauges that are zero when nothing goes on; the last one once idle connections to endpoints are closed.
-const GAUGES: [&str; 5] = [
+const GAUGES: [&str; 6] = [
     "corelane_exchanges_in_flight",
+    "corelane_streams_in_flight",
     "corelane_endpoint_in_flight",
     "corelane_client_connections",
     "corelane_buffered_bytes",

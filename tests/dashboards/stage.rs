@@ -61,7 +61,7 @@ impl Stage {
             model("nomic-embed-text", &["e0"], ""),
         ];
         let rest = format!(
-            "[log]\naccess = {:?}\n[guard]\n[guard.input]\nscanners = [\"BanSubstrings\", \"Secrets\"]\n\
+            "[metrics]\npairs = true\n[log]\naccess = {:?}\n[guard]\n[guard.input]\nscanners = [\"BanSubstrings\", \"Secrets\"]\n\
              [guard.output]\nscanners = [\"BanSubstrings\"]\n\
              [guard.scanner.BanSubstrings]\nsubstrings = [\"{PHRASE}\"]\n\
              [[keys]]\nname = \"rich\"\nsecret = \"{RICH}\"\nbudget = 1000.0\n\

@@ -33,8 +33,9 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 /// How long the gauges may take to fall to zero once the last test connection is closed.
 const GAUGE_DEADLINE: Duration = Duration::from_secs(3);
 /// The gauges that must be zero when nothing is going on.
-const GAUGES: [&str; 4] = [
+const GAUGES: [&str; 5] = [
     "corelane_exchanges_in_flight",
+    "corelane_streams_in_flight",
     "corelane_endpoint_in_flight",
     "corelane_client_connections",
     "corelane_buffered_bytes",

@@ -132,10 +132,12 @@ fn shards(live: &Value, columns: usize) -> Vec<Line> {
         vec![
             plain(format!("{} ({})", whole(&one["shard"]), word(&one["driver"]))),
             plain(whole(&one["exchanges"])),
+            plain(whole(&one["streams"])),
             plain(whole(&one["connections"])),
         ]
     });
-    let shape: [Column; 3] = [("SHARD", 0, false), ("EXCHANGES", 11, true), ("CONNECTIONS", 13, true)];
+    let shape: [Column; 4] =
+        [("SHARD", 0, false), ("EXCHANGES", 11, true), ("STREAMS", 9, true), ("CONNECTIONS", 13, true)];
     table(&shape, rows.collect(), columns.min(60))
 }
 

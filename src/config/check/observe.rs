@@ -144,6 +144,7 @@ pub(super) fn read_metrics(table: &mut Table<'_>) -> Metrics {
     Metrics {
         litellm_names: table.flag("litellm_names", default.litellm_names),
         keys_max: table.integer("keys_max", 0, KEYS_MAX, default.keys_max),
+        pairs: table.flag("pairs", default.pairs),
     }
 }
 

@@ -221,6 +221,7 @@ cost_in_answers = false
 [metrics]
 litellm_names = false
 keys_max = 0
+pairs = true
 "#;
     let config = parse(text).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.server.headers[0].0, "z-last", "the file's order");

@@ -42,9 +42,9 @@ fn add(sample: &mut Sample, slot: usize, model: &ModelMetrics) {
     model.first_token.add_to(&mut sample.first_token);
     model.overhead.add_to(&mut sample.overhead);
     for (slot, [success, failure]) in sample.endpoints.iter_mut().enumerate() {
-        if let Some(attempts) = model.attempts.if_used(slot) {
-            *success += attempts.success.get();
-            *failure += attempts.failure.get();
+        if let Some(pair) = model.attempts.if_used(slot) {
+            *success += pair.attempts.success.get();
+            *failure += pair.attempts.failure.get();
         }
     }
 }

@@ -166,11 +166,12 @@ async function pull(button, name) {
 }
 
 function tables(live) {
-  show.rows(byId('shards'), live.shards, (one) => String(one.shard), ['th', '', 'n', 'n'], (cells, one) => {
+  show.rows(byId('shards'), live.shards, (one) => String(one.shard), ['th', '', 'n', 'n', 'n'], (cells, one) => {
     show.text(cells[0], one.shard);
     show.text(cells[1], one.driver);
     show.tally(cells[2], one.exchanges);
-    show.tally(cells[3], one.connections);
+    show.tally(cells[3], one.streams);
+    show.tally(cells[4], one.connections);
   });
   show.rows(byId('models'), live.models, (one) => one.name, ['th', 'n', 'n', 'n', 'n', 'n', 'n'], (cells, one) => {
     show.text(cells[0], one.name);

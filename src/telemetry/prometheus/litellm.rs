@@ -1,9 +1,8 @@
 //! Families under the names of the LiteLLM deployment guide, and of LiteLLM itself.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
-use super::{Model, Page, STATUSES, bound_words, label_text, word};
+use super::{Model, Page, STATUSES, label_text, word};
 use crate::telemetry::histogram::Reading;
 
 impl Page<'_> {
@@ -35,10 +34,8 @@ impl Page<'_> {
             self.histogram(name, &[("model", &model.name)], &model.duration);
         }
         for model in models {
-            let labels = label_text(&[("model", &model.name)]);
-            for ((_, count), bound) in model.duration.cumulative().zip(bound_words(model.duration.bounds)) {
-                let _ = writeln!(self.out, "{name}{{{labels},le=\"{bound}\"}} {count}");
-            }
+            let before = format!("{name}{{{},", label_text(&[("model", &model.name)]));
+            self.buckets(&before, &model.duration);
         }
     }
 
@@ -127,16 +124,18 @@ impl Page<'_> {
         let (catalog, _) = self.world.catalog();
         let world = self.world;
         let by_slot: HashMap<usize, &Model> = models.iter().map(|model| (model.slot, model)).collect();
+        let bases: Vec<String> =
+            world.registry.iter().map(|endpoint| endpoint.config.url.to_string()).collect();
         let mut rows: Vec<(String, [u64; 5])> = Vec::new();
         for deployment in &catalog.listed {
             let counted = by_slot.get(&deployment.slot);
             for candidate in &deployment.candidates {
                 let endpoint = &world.registry[candidate.endpoint];
-                let base = endpoint.config.url.to_string();
+                let base = bases.get(candidate.endpoint).map_or("", String::as_str);
                 let labels = label_text(&[
                     ("litellm_model_name", candidate.upstream_model.as_str()),
                     ("model_id", &candidate.id),
-                    ("api_base", &base),
+                    ("api_base", base),
                     ("requested_model", &deployment.name),
                 ]);
                 let attempts = counted.and_then(|model| model.attempts.get(endpoint.slot));
@@ -153,7 +152,11 @@ impl Page<'_> {
         for (at, (name, kind, help)) in DEPLOYMENTS.into_iter().enumerate() {
             self.family(name, kind, help);
             for (labels, values) in &rows {
-                let _ = writeln!(self.out, "{name}{{{labels}}} {}", values[at]);
+                self.out.push_str(name);
+                self.out.push('{');
+                self.out.push_str(labels);
+                self.out.push('}');
+                self.end(values[at]);
             }
         }
     }

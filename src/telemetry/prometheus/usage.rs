@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::{Model, Page};
 use crate::telemetry::histogram::{EXCHANGE_US, Histogram, Reading, SHORT_US};
-use crate::telemetry::metric::EndpointMetrics;
+use crate::telemetry::metric::{EndpointMetrics, PairMetrics, PairTimes};
 use crate::usage::spend::Spent;
 
 impl Page<'_> {
@@ -85,6 +85,45 @@ impl Page<'_> {
             let used = world.shards.iter().filter_map(|shard| shard.metrics.endpoints.if_used(endpoint.slot));
             let work_us = used.map(|metrics| metrics.work_us.get()).sum();
             self.real(name, &[("endpoint", &endpoint.config.name)], super::seconds(work_us));
+        }
+    }
+
+    /// Times of each model on each endpoint, where `metrics.pairs` is on: of pairs that were used.
+    pub(super) fn pairs(&mut self, models: &[Model]) {
+        type Pick = fn(&PairTimes) -> &Histogram;
+        let world = self.world;
+        if !world.config.metrics.pairs {
+            return;
+        }
+        let families: [(&str, &str, Pick); 2] = [
+            (
+                "corelane_model_endpoint_duration_seconds",
+                "First byte sent to an endpoint to the end of its answer, by model.",
+                |times| &times.duration,
+            ),
+            (
+                "corelane_model_endpoint_first_token_seconds",
+                "Begin of an attempt to its first content by model, streams only.",
+                |times| &times.first_token,
+            ),
+        ];
+        for (name, help, pick) in families {
+            self.family(name, "histogram", help);
+            for model in models {
+                let used: Vec<_> =
+                    world.shards.iter().filter_map(|shard| shard.metrics.model_if_used(model.slot)).collect();
+                for endpoint in &world.registry {
+                    let pairs = used.iter().filter_map(|metrics| metrics.attempts.if_used(endpoint.slot));
+                    let mut reading = Reading::new(&EXCHANGE_US);
+                    pairs
+                        .filter_map(PairMetrics::times_if_used)
+                        .for_each(|times| pick(times).add_to(&mut reading));
+                    if reading.total() > 0 {
+                        let labels = [("model", model.name.as_str()), ("endpoint", &endpoint.config.name)];
+                        self.histogram(name, &labels, &reading);
+                    }
+                }
+            }
         }
     }
 

@@ -8,7 +8,7 @@ fn document() -> Value {
         "latency_ms": {"p50": 0.4, "p95": 45.0, "p99": 1234.5, "count": 731},
         "first_token_ms": {"p50": null, "p95": null, "p99": null, "count": 0},
         "overhead_ms": {"p50": 0.045, "p95": 0.1, "p99": 5.25, "count": 731},
-        "shards": [{"shard": 0, "driver": "io_uring", "exchanges": 3, "connections": 5}],
+        "shards": [{"shard": 0, "driver": "io_uring", "exchanges": 3, "streams": 2, "connections": 5}],
         "endpoints": [
             {"name": "gpu-1", "health": "healthy", "breaker": {"state": "closed"}, "disabled": false, "in_flight": 3,
              "slots": 8, "success_s": 11.8, "failure_s": 0.0},
@@ -30,6 +30,10 @@ fn a_picture_has_what_the_document_has() {
     assert!(has(&["corelane 1.2.3", "live", "up 3 min"]), "{lines:#?}");
     assert!(has(&["12.3 requests/s", "0.5 errors/s", "3 in flight"]));
     assert!(has(&["OVER 60 S", "P50", "P95", "P99"]));
+    let words = |line: &String| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let shards = lines.iter().position(|line| line.starts_with("SHARD")).unwrap();
+    assert_eq!(words(&lines[shards]), ["SHARD", "EXCHANGES", "STREAMS", "CONNECTIONS"]);
+    assert_eq!(words(&lines[shards + 1]), ["0", "(io_uring)", "3", "2", "5"]);
     assert!(has(&["Latency", "400 us", "45 ms", "1.23 s", "731"]));
     assert!(has(&["gpu-1", "healthy", "closed", "yes", "3 of 8", "11.8", "0.0"]));
     assert!(has(&["gpu-2", "unhealthy", "half-open", "disabled", "0.5"]));
