@@ -129,7 +129,7 @@ fn scripts(server: &Server) {
     run(async {
         let redis = client(&settings(&server.url(), ""));
         for round in 1..=6 {
-            assert_eq!(redis.script(&ADD, &[b"n"], &[b"2"]).await, Ok(Reply::Int(2 * round)));
+            assert_eq!(redis.script(&ADD, &[b"sum"], &[b"2"]).await, Ok(Reply::Int(2 * round)));
             if round % 2 == 0 {
                 redis.call(&Command::new("SCRIPT").arg("FLUSH")).await.unwrap();
             }
