@@ -214,6 +214,25 @@ fn a_busy_server_that_answers_late_is_probed_and_asked_again() {
 }
 
 #[test]
+fn a_shard_that_was_held_is_no_slow_server() {
+    let server = Server::start(&["--enable-debug-command", "yes"]);
+    run(async {
+        let redis = client(&settings(&server.url(), ""));
+        assert!(redis.call(&Command::new("PING")).await.is_ok());
+        for _ in 0..10 {
+            // The answer comes after 5 ms, while the shard does something else for 60 ms.
+            spawn(async {
+                clock::sleep(Duration::from_millis(2)).await;
+                std::thread::sleep(Duration::from_millis(60));
+            });
+            let late = redis.call(&Command::new("DEBUG").arg("SLEEP").arg("0.005")).await;
+            assert!(late.as_ref().is_ok_and(Reply::is_ok), "{late:?}");
+        }
+        assert_eq!(redis.state().timeouts, 0);
+    });
+}
+
+#[test]
 fn many_commands_of_one_call_are_one_failure() {
     let server = Server::start(&[]);
     run(async {

@@ -6,8 +6,9 @@
 //! still. An answer can reach nobody but who asked for it (`fifo`), and on any doubt the connection is closed.
 //!
 //! `node` is one server with its keeper, `connection` its socket, `login` the first words, `sentinel` finds a master,
-//! `cluster` the one of many servers that has a key. Bounds of one server: 1024 commands without an answer, 16 MiB of output, an answer of 65 MiB. Cost of a call:
-//! its bytes once into the output, its answer once out of the input, two small allocations.
+//! `cluster` the one of many servers that has a key. Bounds of one server: 1024 commands without an answer, 16 MiB of
+//! output, an answer of 65 MiB. Cost of a call: its bytes once into the output, its answer once out of the input (a large
+//! one not even that), a timer if it has to wait, and allocations for its timer, its slot and its answer.
 
 mod breaker;
 mod cluster;
