@@ -145,10 +145,18 @@ impl Cluster {
             });
         }
         let mut answers = Vec::with_capacity(commands.len());
+        let mut failed: Vec<Rc<Node>> = Vec::new();
         for (command, sent) in commands.iter().zip(sent) {
             answers.push(match sent {
                 Ok((node, ticket)) => {
-                    let answer = node.wait(ticket, deadline).await;
+                    let answer = if failed.iter().any(|other| Rc::ptr_eq(other, &node)) {
+                        node.hear(ticket, deadline).await
+                    } else {
+                        node.wait(ticket, deadline).await
+                    };
+                    if answer.is_err() {
+                        failed.push(Rc::clone(&node));
+                    }
                     self.follow(node, answer, command, deadline).await
                 }
                 Err(failure) => self.doubting(Err(failure)),

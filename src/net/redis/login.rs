@@ -84,7 +84,8 @@ async fn enter<S: AsyncReadRent + AsyncWriteRent>(
             hello.arg("AUTH").arg(account.username.as_deref().unwrap_or("default")).arg(password.expose());
     }
     if let Reply::Error(text) = talk.ask(&hello.arg("SETNAME").arg(NAME)).await? {
-        if !text.contains("unknown command") && !text.starts_with("NOPROTO") {
+        let unknown = ["unknown command", "unsupported", "not supported", "NOPROTO"];
+        if !unknown.iter().any(|words| text.contains(words)) {
             return Err(Refusal::said("login", &text));
         }
         talk.speak(Version::Resp2);

@@ -5,9 +5,10 @@
 //! twice in silence: after [`Failure::Timeout`] and [`Failure::Gone`] the command may have been carried out, or may be
 //! still. An answer can reach nobody but who asked for it (`fifo`), and on any doubt the connection is closed.
 //!
-//! [`node`] is one server with its keeper, [`connection`] its socket, [`login`] the first words, [`sentinel`] finds a
-//! master, [`cluster`] the one of many servers that has a key. Bounds of one server: 1024 commands without an answer, 16 MiB of output, an answer of 65 MiB. Cost of a call:
-//! its bytes once into the output, its answer once out of the input, two small allocations.
+//! `node` is one server with its keeper, `connection` its socket, `login` the first words, `sentinel` finds a master,
+//! `cluster` the one of many servers that has a key. Bounds of one server: 1024 commands without an answer, 16 MiB of
+//! output, an answer of 65 MiB. Cost of a call: its bytes once into the output, its answer once out of the input (a large
+//! one not even that), a timer if it has to wait, and allocations for its timer, its slot and its answer.
 
 mod breaker;
 mod cluster;
@@ -106,6 +107,7 @@ struct Ours {
 
 #[derive(Default)]
 struct Counts {
+    /// Connections after the first one of a server.
     reconnects: Cell<u64>,
     timeouts: Cell<u64>,
 }
@@ -254,12 +256,14 @@ impl Redis {
             Servers::Many(cluster) => return Ok(cluster.ask_all(commands, &mut deadline).await),
         };
         let tickets = node.send_all(commands, &mut deadline).await?;
-        let mut answers = Vec::with_capacity(tickets.len());
+        let (mut answers, mut failed) = (Vec::with_capacity(tickets.len()), false);
         for ticket in tickets {
             answers.push(match ticket {
+                Ok(ticket) if failed => node.hear(ticket, &mut deadline).await,
                 Ok(ticket) => node.wait(ticket, &mut deadline).await,
                 Err(failure) => Err(failure),
             });
+            failed = failed || answers.last().is_some_and(Result::is_err);
         }
         Ok(answers)
     }

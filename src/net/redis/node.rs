@@ -1,7 +1,7 @@
 //! One server as a shard knows it: its connection, its breaker, and the task that keeps both.
 //!
 //! The keeper connects, carries commands until the connection ends, and connects again: at once (within 10 ms) if
-//! answers had come, else after waits that double, with chance. While it connects, who asks waits for it; while it
+//! the old one was of use, else after waits that double, with chance. While it connects, who asks waits for it; while it
 //! waits, who asks is refused at once. It also looks every 50 ms whether the oldest command has waited too long, sends
 //! the probes of an open breaker, and asks an idle server every 15 s whether it is still there.
 
@@ -30,6 +30,8 @@ const HUNG_TIMES: u32 = 10;
 const HUNG_MIN: Duration = Duration::from_millis(200);
 /// An idle server is asked after so long.
 const IDLE_US: u64 = 15_000_000;
+/// A connection that lasted for so long was of use, also if nobody asked anything.
+const LASTED_US: u64 = 1_000_000;
 /// Longest wait before the first attempt after a connection that had answered.
 const AGAIN_US: u64 = 10_000;
 
@@ -58,8 +60,8 @@ pub(super) struct Node {
     refused: RefCell<Option<String>>,
     /// What was told last: the same is not told again.
     told: RefCell<String>,
-    /// The connection is to be given up: the server is not the one that we want.
-    doubted: Cell<bool>,
+    /// Why the connection is to be given up, if it is.
+    doubted: Cell<Option<&'static str>>,
     started: Cell<bool>,
     /// There was a connection.
     served: Cell<bool>,
@@ -84,7 +86,7 @@ impl Node {
             arrivals: RefCell::default(),
             refused: RefCell::new(None),
             told: RefCell::default(),
-            doubted: Cell::new(false),
+            doubted: Cell::new(None),
             started: Cell::new(false),
             served: Cell::new(false),
             stopped: Cell::new(false),
@@ -165,14 +167,9 @@ impl Node {
         fifo.push(command, now_us)
     }
 
-    /// Waits for the answer to what was sent.
+    /// Waits for the answer to what was sent, and counts what comes of it.
     pub(super) async fn wait(&self, ticket: Ticket<Answer>, deadline: &mut Deadline) -> Answer {
-        let answer = deadline.limit(ticket).await.unwrap_or(Err(Failure::Timeout));
-        let answer = answer.and_then(|reply| match reply.error_code() {
-            Some(code) if self.is_away(code) => Err(Failure::Refused(text(reply))),
-            _ => Ok(reply),
-        });
-        match answer {
+        match self.hear(ticket, deadline).await {
             Ok(reply) => {
                 self.breaker.borrow_mut().success();
                 Ok(reply)
@@ -181,17 +178,32 @@ impl Node {
         }
     }
 
+    /// Waits for the answer, and counts nothing: several commands of one call that fail are one failure.
+    pub(super) async fn hear(&self, ticket: Ticket<Answer>, deadline: &mut Deadline) -> Answer {
+        let answer = deadline.limit(ticket).await.unwrap_or(Err(Failure::Timeout));
+        answer.and_then(|reply| match reply.error_code() {
+            Some(code) if self.is_away(code) => Err(Failure::Refused(text(reply))),
+            _ => Ok(reply),
+        })
+    }
+
     /// Whether an error of this code says that the server serves nobody now, whatever it is asked.
     fn is_away(&self, code: &str) -> bool {
-        if code == "READONLY" && matches!(self.finder, Finder::By(_)) {
-            self.doubted.set(true);
-            return true;
+        match code {
+            "READONLY" if matches!(self.finder, Finder::By(_)) => {
+                self.doubted.set(Some("the server takes no writes: it is no master any more"));
+                true
+            }
+            "NOAUTH" => {
+                self.doubted.set(Some("the server does not know us any more"));
+                true
+            }
+            _ => matches!(code, "LOADING" | "MASTERDOWN" | "BUSY" | "CLUSTERDOWN"),
         }
-        matches!(code, "LOADING" | "MASTERDOWN" | "BUSY" | "NOAUTH" | "CLUSTERDOWN")
     }
 
     /// Counts a failure, where it speaks of the server.
-    fn failed(&self, failure: Failure) -> Failure {
+    pub(super) fn failed(&self, failure: Failure) -> Failure {
         match &failure {
             Failure::Open | Failure::Full => return failure,
             Failure::Timeout => self.ours.counts.timeouts.set(self.ours.counts.timeouts.get() + 1),
@@ -217,10 +229,10 @@ impl Node {
 
     /// The connection, or the next one, if it is about to come.
     async fn connection(self: &Rc<Self>, deadline: &mut Deadline) -> Result<Rc<Fifo>, Failure> {
+        self.start();
         if self.breaker() != Breaker::Closed {
             return Err(Failure::Open);
         }
-        self.start();
         if let Some(fifo) = &*self.live.borrow() {
             return Ok(Rc::clone(fifo));
         }
@@ -250,6 +262,11 @@ impl Node {
     }
 
     async fn keep(self: Rc<Self>) {
+        let _ended = Ended(&self);
+        if self.breaker() != Breaker::Closed {
+            let wait = self.breaker.borrow_mut().wait(self.ours.chance());
+            self.pause(wait).await; // the keeper before this one was ended by a panic
+        }
         while !self.stopped.get() {
             self.connecting.set(true);
             self.breaker.borrow_mut().begin_probe();
@@ -271,7 +288,6 @@ impl Node {
             };
             self.pause(wait).await;
         }
-        self.arrive(&Err(Failure::Gone));
     }
 
     async fn connect(&self) -> Result<Link, Refusal> {
@@ -310,13 +326,14 @@ impl Node {
         self.arrive(&Err(self.refused.borrow().clone().map_or(Failure::Gone, Failure::Refused)));
     }
 
-    /// Carries commands until the connection ends; whether any was answered.
+    /// Carries commands until the connection ends; whether it was of use: answered any, or lasted.
     async fn serve(&self, link: Link) -> bool {
-        let fifo = Fifo::new(link.version, now_us());
+        let since_us = now_us();
+        let fifo = Fifo::new(link.version, since_us);
         if self.served.replace(true) {
             self.ours.counts.reconnects.set(self.ours.counts.reconnects.get() + 1);
         }
-        self.doubted.set(false);
+        self.doubted.set(None);
         *self.refused.borrow_mut() = None;
         let closed = self.breaker.borrow_mut().end_probe(true); // the login was answered
         if closed || !self.told.borrow().is_empty() {
@@ -327,14 +344,15 @@ impl Node {
         self.arrive(&Ok(Rc::clone(&fifo)));
         let reason = connection::carry(link, &fifo, self.watch(&fifo)).await;
         *self.live.borrow_mut() = None;
-        self.connecting.set(fifo.answers() > 0); // before those who wait are woken
+        let of_use = fifo.answers() > 0 || now_us().saturating_sub(since_us) > LASTED_US;
+        self.connecting.set(of_use); // before those who wait are woken
         fifo.close();
         if !self.stopped.get() {
             self.ours.note(&reason);
             let text = format!("redis {}: connection lost: {reason}", self.place());
             self.ours.tell(Level::Info, &text);
         }
-        fifo.answers() > 0
+        of_use
     }
 
     /// Ends with a reason to give the connection up.
@@ -348,8 +366,8 @@ impl Node {
             if self.stopped.get() {
                 return "not needed any more".to_owned();
             }
-            if self.doubted.get() {
-                return "the server takes no writes: it is no master any more".to_owned();
+            if let Some(doubt) = self.doubted.get() {
+                return doubt.to_owned();
             }
             if u128::from(fifo.oldest_us(now_us)) > hung.as_micros() {
                 return format!("no answer for {} ms", hung.as_millis());
@@ -396,6 +414,19 @@ impl Node {
             clock::sleep(step).await;
             left -= step;
         }
+    }
+}
+
+/// Leaves a node without its keeper as one that has not begun: who asks next begins another one.
+struct Ended<'a>(&'a Node);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let live = self.0.live.borrow_mut().take();
+        live.iter().for_each(|fifo| fifo.close());
+        self.0.connecting.set(!self.0.stopped.get());
+        self.0.started.set(self.0.stopped.get());
+        self.0.arrive(&Err(Failure::Gone));
     }
 }
 
