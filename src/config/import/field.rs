@@ -90,7 +90,7 @@ impl<'a> Field<'a> {
     /// Notes the fate of every line in it.
     fn tell(&self, fate: Fate, text: &str) {
         if self.node.is_leaf() {
-            self.around.report.add(&self.origin(), &self.path, fate, text);
+            self.around.report.key(&self.origin(), &self.path, fate, text);
         }
         self.children().iter().for_each(|child| child.tell(fate, text));
     }
@@ -330,12 +330,12 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Tells of every line that no reader has told of.
-pub(super) fn sweep(root: &Field<'_>) {
+/// Tells of every line that no reader has told of that it is ignored.
+pub(super) fn sweep(root: &Field<'_>, why: &str) {
     if root.node.is_leaf() && !root.around.report.tells(&root.origin()) && !root.path.is_empty() {
-        root.ignored("not read");
+        root.ignored(why);
     }
-    root.children().iter().for_each(sweep);
+    root.children().iter().for_each(|child| sweep(child, why));
 }
 
 /// One of several lines that say the same thing.

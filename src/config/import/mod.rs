@@ -120,7 +120,12 @@ pub fn import(sources: &Sources, files: &dyn Files) -> Result<Imported, Unreadab
     if let Some(root) = &litellm {
         let field = Field::root(around, root);
         litellm::read(&field, &mut plan);
-        field::sweep(&field);
+        field::sweep(&field, "not read");
+    }
+    if let (true, Some(path)) = (plan.endpoints.is_empty() && litellm.is_none(), &sources.nginx) {
+        let origin = Origin { file: path.display().to_string().into(), line: 0 };
+        let text = "there is no server behind: name LiteLLM's file by --litellm, or add [[endpoints]]";
+        report.add(&origin, "", Fate::Refused, text);
     }
     litellm::read_environment(&lines, around, &mut plan);
     head(&mut plan, sources, &vars);

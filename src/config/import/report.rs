@@ -85,6 +85,22 @@ pub struct Report {
 }
 
 impl Report {
+    /// Notes what became of a key. Of several fates the worst counts: a line that is taken and changed is changed.
+    pub(super) fn key(&self, origin: &Origin, path: &str, fate: Fate, text: impl Into<String>) {
+        if !self.told.borrow_mut().insert(origin.clone()) {
+            let mut entries = self.entries.borrow_mut();
+            let path = shown(path);
+            let same = |entry: &&mut Entry| entry.origin == *origin && entry.path == path;
+            if let Some(entry) = entries.iter_mut().rev().take(NEAR).find(same) {
+                if fate > entry.fate {
+                    (entry.fate, entry.text) = (fate, text.into());
+                }
+                return;
+            }
+        }
+        self.add(origin, path, fate, text);
+    }
+
     /// Notes what became of a line.
     pub(super) fn add(&self, origin: &Origin, path: &str, fate: Fate, text: impl Into<String>) {
         self.told.borrow_mut().insert(origin.clone());
@@ -133,6 +149,9 @@ impl fmt::Display for Report {
     }
 }
 
+/// So many entries back the same key is looked for: what is told twice is told of one after the other, or by one section.
+const NEAR: usize = 4096;
+
 /// Characters of a path that are shown.
 const PATH_CHARS_MAX: usize = 160;
 
@@ -172,5 +191,11 @@ mod tests {
             ]
         );
         assert!(report.tells(&at(&first, 2)) && !report.tells(&at(&first, 3)));
+        report.key(&at(&first, 5), "k", Fate::Exact, "to");
+        report.key(&at(&first, 5), "k", Fate::Changed, "how");
+        report.key(&at(&first, 5), "k", Fate::Exact, "to");
+        let told: Vec<String> = report.entries().iter().map(Entry::to_string).collect();
+        assert_eq!(told[1], "b.yaml:5: changed: k: how");
+        assert_eq!(told.len(), 4);
     }
 }

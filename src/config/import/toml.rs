@@ -10,7 +10,7 @@ use crate::config::render::quoted;
 use crate::config::units::time_text;
 
 /// Sections in their order. Those with two brackets may stand more than once.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "[server]",
     "[server.tls]",
     "[server.headers]",
@@ -29,6 +29,7 @@ const ORDER: [&str; 23] = [
     "[[limits.zones]]",
     "[[keys]]",
     "[cache]",
+    "[redis]",
     "[log]",
     "[log.journal]",
     "[tracing]",
@@ -93,6 +94,12 @@ impl Doc {
         let at = self.sections.partition_point(|section| rank(&section.header) <= own);
         self.sections.insert(at, Section { header: header.to_owned(), items: Vec::new() });
         &mut self.sections[at]
+    }
+
+    /// A key's value as it is written.
+    pub(super) fn value(&self, header: &str, key: &str) -> Option<&str> {
+        let section = self.sections.iter().find(|section| section.header == header)?;
+        section.items.iter().find(|item| item.key == key).map(|item| item.value.as_str())
     }
 
     /// Whether a section of this header stands.

@@ -1,9 +1,14 @@
 //! `cache` of the guide and `litellm_settings.cache_params`: `[cache]`.
 
+use std::time::Duration;
+
 use super::super::field::{Field, Section};
 use super::super::plan::Plan;
 use super::super::toml::from;
 use super::{Sections, pick};
+
+/// Longest time that an answer is kept unless `ttl_max` says more.
+const TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Reads both and writes the section.
 pub(super) fn read(guide: Option<Field<'_>>, sections: &mut Sections<'_>, plan: &mut Plan) {
@@ -60,12 +65,75 @@ fn read_params(section: &mut Section<'_>, plan: &mut Plan) {
     if let Some(field) = section.take("ttl")
         && let Some(time) = field.seconds()
     {
+        let time = time.max(Duration::from_secs(1));
+        if time > TTL_MAX {
+            plan.doc.section("[cache]").time("ttl_max", time, "");
+        }
         plan.doc.section("[cache]").time("ttl", time, from(&field.origin()));
         field.exact("cache.ttl");
     }
-    section.ignore(&["supported_call_types"], "whole answers of all kinds are kept, streams are replayed");
-    section.ignore(&["namespace"], "keys hold the caller and everything that makes two requests equal");
+    read_tasks(section, plan);
+    if let Some(field) = section.take("mode")
+        && let Some(text) = field.text()
+    {
+        match text.as_ref() {
+            "default_on" | "default_off" => {
+                plan.doc.section("[cache]").text("mode", &text, from(&field.origin()));
+                field.exact("cache.mode");
+            }
+            _ => field.refused("expected default_on or default_off"),
+        }
+    }
     section.rest("the cache has no such setting");
+}
+
+/// `supported_call_types`: which answers are kept.
+fn read_tasks(section: &mut Section<'_>, plan: &mut Plan) {
+    let Some(field) = section.take("supported_call_types") else { return };
+    let mut tasks: Vec<&str> = Vec::new();
+    for item in field.items() {
+        let Some(text) = item.text() else { continue };
+        let task = match text.trim_start_matches('a') {
+            "completion" => "chat",
+            "text_completion" => "completions",
+            "embedding" => "embeddings",
+            _ => {
+                item.ignored("such answers are never kept");
+                continue;
+            }
+        };
+        if !tasks.contains(&task) {
+            tasks.push(task);
+        }
+        item.exact(format!("cache.tasks: {task}"));
+    }
+    if !tasks.is_empty() {
+        plan.doc.section("[cache]").list("tasks", &tasks, from(&field.origin()));
+    }
+}
+
+/// Who logs in to the server, and what keys begin with.
+fn read_login(
+    user: Option<Field<'_>>,
+    password: Option<Field<'_>>,
+    prefix: Option<Field<'_>>,
+    plan: &mut Plan,
+) {
+    if let Some(field) = password
+        && let Some(secret) = field.secret()
+    {
+        let note = format!("{}{}", from(&field.origin()), secret.note());
+        plan.doc.section("[redis]").set("password", secret.toml(), note);
+        field.exact(secret.told("redis.password"));
+    }
+    for (field, key) in [(user, "username"), (prefix, "prefix")] {
+        if let Some(field) = field
+            && let Some(text) = field.text()
+        {
+            plan.doc.section("[redis]").text(key, &text, from(&field.origin()));
+            field.exact(format!("redis.{key}"));
+        }
+    }
 }
 
 /// Host, port and database as one URL; a password does not belong into it.
@@ -73,10 +141,9 @@ fn read_address(section: &mut Section<'_>, plan: &mut Plan) {
     let mut either = |names: [&str; 2]| section.take(names[0]).or_else(|| section.take(names[1]));
     let (host, port, db) =
         (either(["redis_host", "host"]), either(["redis_port", "port"]), either(["redis_db", "db"]));
-    let (password, url) = (either(["redis_password", "password"]), either(["redis_url", "url"]));
-    if let Some(field) = &password {
-        field.refused("put the password where the cache's documentation says: it is not copied into a URL");
-    }
+    let (user, password) = (either(["redis_username", "username"]), either(["redis_password", "password"]));
+    let (prefix, url) = (either(["namespace", "redis_namespace"]), either(["redis_url", "url"]));
+    read_login(user, password, prefix, plan);
     let place =
         |field: &Option<Field<'_>>| field.as_ref().map(|field| from(&field.origin())).unwrap_or_default();
     if let Some(field) = &url {

@@ -116,9 +116,9 @@ fn one(
     }
     let weights = read_weights(&name, level, &endpoints);
     let firsts = level.iter().filter_map(|deployment| said(&deployment.timeout)).collect();
-    let first_byte = longest(firsts, &name, "first_byte");
+    let first_byte = longest(firsts, &name, "first_byte", &plan.edge);
     let idles = level.iter().filter_map(|deployment| said(&deployment.stream_timeout)).collect();
-    let idle = longest(idles, &name, "idle");
+    let idle = longest(idles, &name, "idle", &plan.edge);
     Out {
         origin: level.first().map_or_else(|| routing.origin.clone(), |deployment| deployment.entry.origin()),
         upstream: level.first().map(|deployment| deployment.upstream.clone()).unwrap_or_default(),
@@ -140,13 +140,16 @@ fn said<'d, 'a, T: Copy>(said: &'d Said<'a, T>) -> Option<(T, &'d Field<'a>)> {
 }
 
 /// The longest of several times; told of all.
-fn longest(mut times: Vec<(Duration, &Field<'_>)>, name: &str, key: &str) -> Option<Duration> {
+fn longest(mut times: Vec<(Duration, &Field<'_>)>, name: &str, key: &str, edge: &Edge) -> Option<Duration> {
     times.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
     let (most, _) = *times.first()?;
     for (time, field) in times {
         let to = format!("timeouts.{key} of models.{}", quoted(name));
         match time == most {
-            true => field.exact(to),
+            true => {
+                field.exact(&to);
+                tell_cap(field, time, edge);
+            }
             false => field.changed(format!("{to}: the longest of its deployments, {}s", most.as_secs_f64())),
         }
     }
@@ -265,6 +268,16 @@ pub(super) fn write(models: &[Out], routing: &Routing, plan: &mut Plan) {
     }
     for (model, times) in models.iter().zip(model_times) {
         write_one(model, times, plan);
+    }
+}
+
+/// Tells of a time that nginx did not wait for.
+pub(super) fn tell_cap(field: &Field<'_>, time: Duration, edge: &Edge) {
+    if let Some((read, _)) = edge.read_timeout.as_ref().filter(|(read, _)| *read < time) {
+        let read = read.as_secs_f64();
+        field.changed(format!(
+            "{read}s, after which nginx gave up (proxy_read_timeout); raise [timeouts] for more"
+        ));
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::super::field::{Field, Section};
+use super::super::field::{Field, Section, sweep};
 use super::super::plan::Plan;
 use super::super::report::shown;
 use super::super::toml::from;
@@ -93,9 +93,7 @@ impl Guards {
                 "there is no guardrail {}: see docs/guards.md for what the gateway's own scanners find",
                 quoted(shown(&kind_text))
             ));
-            section.rest("its guardrail is refused");
-            params.rest("its guardrail is refused");
-            name_field.iter().for_each(|field| field.ignored("its guardrail is refused"));
+            sweep(rail, "its guardrail is refused");
             return;
         }
         self.on = true;

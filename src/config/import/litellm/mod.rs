@@ -12,9 +12,12 @@ mod models;
 mod provider;
 mod routing;
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::field::{Around, Field, Section};
 use super::plan::Plan;
 use super::report::{Fate, shown};
+use super::toml::from;
 use super::vars::{Line, is_name};
 use crate::config::Kind;
 use crate::config::render::quoted;
@@ -225,9 +228,41 @@ fn read_aliases(field: &Field<'_>, models: &mut Vec<groups::Out>) {
     }
 }
 
+/// `LITELLM_HOST` and `LITELLM_PORT`, by which LiteLLM was launched: they count before its file.
+fn read_launch(lines: &[Line], around: Around<'_>, plan: &mut Plan) {
+    let find = |name: &str| lines.iter().find(|line| line.name.as_deref() == Some(name));
+    let [host, port] = ["LITELLM_HOST", "LITELLM_PORT"].map(find);
+    let said: Vec<&Line> = [host, port].into_iter().flatten().collect();
+    let tell = |fate: Fate, text: String| {
+        for line in &said {
+            around.report.add(&line.origin, line.name.as_deref().unwrap_or_default(), fate, &*text);
+        }
+    };
+    let Some(first) = said.first() else { return };
+    if plan.edge.listens {
+        return tell(Fate::Ignored, "clients came by nginx: the gateway listens where nginx did".to_owned());
+    }
+    let ip = host.map_or("0.0.0.0", |line| line.value.as_str()).replace("localhost", "127.0.0.1");
+    let port = port.map_or("4000", |line| line.value.as_str());
+    match (ip.parse::<IpAddr>(), port.parse::<u16>()) {
+        (Ok(ip), Ok(port)) if port > 0 => {
+            let address = SocketAddr::new(ip, port);
+            let known =
+                plan.doc.value("[server]", "listen").is_some_and(|known| known != format!("[\"{address}\"]"));
+            plan.doc.section("[server]").list("listen", &[address], from(&first.origin));
+            match known {
+                true => tell(Fate::Changed, format!("server.listen = {address}, before proxy_server's")),
+                false => tell(Fate::Exact, format!("server.listen = {address}")),
+            }
+        }
+        _ => tell(Fate::Refused, "expected an IP address and a port".to_owned()),
+    }
+}
+
 /// The environment file of the deployment, after everything else was read.
 pub(super) fn read_environment(lines: &[Line], around: Around<'_>, plan: &mut Plan) {
-    for line in lines {
+    read_launch(lines, around, plan);
+    for line in lines.iter().filter(|line| !around.report.tells(&line.origin)) {
         let tell = |fate: Fate, text: &str| {
             around.report.add(&line.origin, line.name.as_deref().unwrap_or_default(), fate, text);
         };
@@ -243,30 +278,32 @@ pub(super) fn read_environment(lines: &[Line], around: Around<'_>, plan: &mut Pl
                 );
             }
             "LOG_LEVEL" | "LITELLM_LOG" => match general::level(&line.value) {
-                Some(level) => {
-                    plan.doc.section("[log]").text("level", level, super::toml::from(&line.origin));
-                    tell(Fate::Exact, "log.level");
-                }
+                Some(level) => match plan.doc.value("[log]", "level") {
+                    Some(known) if known != quoted(level) => {
+                        tell(Fate::Ignored, "the level of the other file counts");
+                    }
+                    _ => {
+                        plan.doc.section("[log]").text("level", level, from(&line.origin));
+                        tell(Fate::Exact, "log.level");
+                    }
+                },
                 None => tell(Fate::Ignored, "no such level: error, warn, info, debug"),
             },
             "GUARD_ENABLED" => match super::yaml::truth(&line.value) {
-                Some(false) => {
-                    plan.doc.section("[guard]").set("enabled", false, super::toml::from(&line.origin));
-                    tell(Fate::Exact, "guard.enabled = false");
+                Some(false) if plan.doc.value("[guard]", "enabled") == Some("true") => {
+                    tell(
+                        Fate::Ignored,
+                        "the other file turns the guard on: set guard.enabled = false to turn it off",
+                    );
                 }
+                Some(false) => tell(Fate::Exact, "guard.enabled = false"),
                 Some(true) if plan.doc.has("[guard]") => tell(Fate::Exact, "guard.enabled"),
                 Some(true) => {
-                    plan.doc.section("[guard]").set("enabled", true, super::toml::from(&line.origin));
+                    plan.doc.section("[guard]").set("enabled", true, from(&line.origin));
                     tell(Fate::Changed, "guard.enabled = true: all scanners, since no file names any");
                 }
                 None => tell(Fate::Ignored, "expected true or false"),
             },
-            "LITELLM_HOST" | "LITELLM_PORT" => {
-                tell(
-                    Fate::Ignored,
-                    "proxy_server.host and .port, or nginx's listen, say where clients connect",
-                );
-            }
             "CONFIG_PATH" | "LITELLM_CONFIG_PATH" => {
                 tell(Fate::Ignored, "the configuration is named by `serve -c FILE`")
             }

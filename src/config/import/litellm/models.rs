@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::super::field::{Around, Field, Secret, Section};
+use super::super::field::{Around, Field, Secret, Section, sweep};
 use super::super::plan::Plan;
 use super::super::report::shown;
 use super::provider::{Provider, split};
@@ -129,14 +129,14 @@ fn read_entry<'a>(
     let mut params = match section.take("litellm_params") {
         Some(field) => field.section()?,
         None => {
-            section.field().refused("litellm_params are missing");
+            item.get("model_name").as_ref().unwrap_or(item).refused("litellm_params are missing");
+            sweep(item, "its model is refused");
             return None;
         }
     };
     let deployment = read_place(&mut section, &mut params, credentials, plan);
     let Some(mut deployment) = deployment else {
-        section.rest("its model is refused");
-        params.rest("its model is refused");
+        sweep(item, "its model is refused");
         return None;
     };
     read_numbers(&mut params, &mut deployment);
@@ -156,7 +156,7 @@ fn read_place<'a>(
 ) -> Option<Deployment<'a>> {
     let entry = section.field().clone();
     let Some(name_field) = section.take("model_name") else {
-        params.field().refused("model_name is missing");
+        params.take("model").as_ref().unwrap_or(&entry).refused("model_name is missing");
         return None;
     };
     let name = name_field.text()?.into_owned();
@@ -250,7 +250,9 @@ fn read_endpoint<'a>(
         (Some(field), _) => field.text()?.into_owned(),
         (None, Some(base)) => base.to_owned(),
         (None, None) => {
-            params.field().refused("api_base is missing, and this provider has no address of its own");
+            let model = entry.get("litellm_params").and_then(|params| params.get("model"));
+            let why = "api_base is missing, and this provider has no address of its own";
+            model.as_ref().unwrap_or(entry).refused(why);
             return None;
         }
     };

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use super::super::field::{Candidate, Field, settle};
-use super::super::plan::Plan;
+use super::super::plan::{Edge, Plan};
 use super::super::report::Origin;
 use super::super::toml::from;
+use super::groups::tell_cap;
 use super::models::Group;
 use super::{Sections, pick};
 use crate::config::render::quoted;
@@ -36,6 +37,7 @@ pub(super) fn read<'a>(
     });
     let strategy = read_strategy(sections, weighted, plan);
     let first_byte = read_time(
+        &plan.edge,
         sections.fields(&[
             ("router", "timeout"),
             ("router", "request_timeout"),
@@ -43,7 +45,7 @@ pub(super) fn read<'a>(
         ]),
         "timeouts.first_byte",
     );
-    let idle = read_time(sections.fields(&[("router", "stream_timeout")]), "timeouts.idle");
+    let idle = read_time(&plan.edge, sections.fields(&[("router", "stream_timeout")]), "timeouts.idle");
     read_attempts(sections, groups, plan);
     read_backoff(sections, plan);
     read_breaker(sections, plan);
@@ -51,12 +53,14 @@ pub(super) fn read<'a>(
     Routing { strategy, first_byte, idle, price, origin }
 }
 
-fn read_time(fields: Vec<Field<'_>>, to: &str) -> Option<(Duration, Origin)> {
+fn read_time(edge: &Edge, fields: Vec<Field<'_>>, to: &str) -> Option<(Duration, Origin)> {
     let candidates: Vec<Candidate<'_, Duration>> = fields
         .into_iter()
         .filter_map(|field| Some(Candidate { value: field.seconds()?, field, how: None }))
         .collect();
-    settle(&candidates, to)
+    let settled = settle(&candidates, to);
+    candidates.iter().for_each(|candidate| tell_cap(&candidate.field, candidate.value, edge));
+    settled
 }
 
 /// The guide's words and LiteLLM's; ours, and how it differs.

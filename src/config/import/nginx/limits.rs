@@ -127,7 +127,10 @@ impl Reader<'_> {
         match written {
             "$binary_remote_addr" | "$remote_addr" => {
                 self.conn_zones.insert(name.to_owned(), true);
-                self.exact(directive, "limits.concurrent_per_client");
+                self.changed(
+                    directive,
+                    "limits.concurrent_per_client: requests for models are counted, others are not",
+                );
             }
             "$server_name" | "$host" | "$http_host" => {
                 self.conn_zones.insert(name.to_owned(), false);
@@ -269,6 +272,7 @@ impl Reader<'_> {
         if !status {
             section.set("reject_status", 503, "nginx's own; clients know better what to do after 429");
         }
+        section.set("ipv6_prefix", 128, "nginx counts each address; 64 bits are a household's");
         if let Some(entries) = entries {
             section.set("entries_max", entries, "clients that a zone remembers");
         }
