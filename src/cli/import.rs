@@ -15,8 +15,11 @@ const GLOB_MAX: usize = 1000;
 /// What to import, and where it goes.
 #[derive(Debug, clap::Args)]
 pub struct ImportArgs {
+    /// LiteLLM's configuration; the same as --litellm.
+    #[arg(value_name = "LITELLM_YAML", conflicts_with = "litellm")]
+    file: Option<PathBuf>,
     /// LiteLLM's configuration (YAML). Variables that it names are looked up in --env, then here.
-    #[arg(long, value_name = "FILE", required_unless_present = "nginx")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["nginx", "file"])]
     litellm: Option<PathBuf>,
     /// nginx's configuration, or the part of it that stood in front of LiteLLM or the endpoints.
     #[arg(long, value_name = "FILE")]
@@ -42,7 +45,8 @@ pub struct ImportArgs {
 /// for files that cannot be read.
 #[must_use]
 pub fn run(args: &ImportArgs) -> ExitCode {
-    let sources = Sources { litellm: args.litellm.clone(), nginx: args.nginx.clone(), env: args.env.clone() };
+    let litellm = args.litellm.clone().or_else(|| args.file.clone());
+    let sources = Sources { litellm, nginx: args.nginx.clone(), env: args.env.clone() };
     let stdout = Path::new("-");
     if args.output == stdout && args.report.as_deref() == Some(stdout) {
         complain("--output and --report cannot both go to standard output");

@@ -56,7 +56,8 @@ fn exit_codes_say_what_came_of_it() {
     folder.write("broken.yaml", "a: [");
     let code = |arguments: &[&str]| run(&folder.0, arguments).0;
     assert_eq!(code(&["--litellm", "exact.yaml"]), 0);
-    assert_eq!(code(&["--litellm", "exact.yaml", "--strict"]), 0);
+    assert_eq!(code(&["exact.yaml", "--strict"]), 0);
+    assert_eq!(code(&["exact.yaml", "--litellm", "exact.yaml"]), 2);
     assert_eq!(code(&["--litellm", "inexact.yaml"]), 0);
     assert_eq!(code(&["--litellm", "inexact.yaml", "--strict"]), 1);
     assert_eq!(code(&["--litellm", "refused.yaml"]), 1);

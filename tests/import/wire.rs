@@ -221,6 +221,9 @@ fn models(stage: &Stage) {
         .map(|server| server.stats.model_requests.load(std::sync::atomic::Ordering::Relaxed))
         .collect();
     assert_eq!(shares, [2, 2, 2], "least_busy");
+    let streamed = client.ask("POST", CHAT, &chat(LLAMA, true));
+    let events = String::from_utf8(streamed.body).unwrap();
+    assert!(streamed.status == 200 && events.ends_with("data: [DONE]\n\n"), "{events}");
     let embedded = client.ask("POST", "/v1/embeddings", r#"{"model":"ollama/nomic-embed-text","input":"x"}"#);
     assert_eq!(embedded.status, 200);
     let native = client.ask("POST", "/api/chat", &chat("llama3.2", false));

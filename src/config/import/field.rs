@@ -83,6 +83,11 @@ impl<'a> Field<'a> {
         Self { around, node, path: String::new(), line: node.line }
     }
 
+    /// A value of a map that stands in no document any more.
+    pub(super) fn at(around: Around<'a>, node: &'a Node, path: &str, line: u32) -> Self {
+        Self { around, node, path: path.to_owned(), line }
+    }
+
     pub(super) fn origin(&self) -> Origin {
         Origin { file: Rc::clone(&self.node.file), line: self.line }
     }
@@ -271,8 +276,16 @@ impl<'a> Field<'a> {
 
     /// Seconds, as LiteLLM gives times, to the millisecond; up to a day. Zero is no time.
     pub(super) fn seconds(&self) -> Option<Duration> {
+        self.seconds_within(SECONDS_MAX)
+    }
+
+    /// The same, up to `most`; more is told of.
+    pub(super) fn seconds_within(&self, most: f64) -> Option<Duration> {
         let number = self.number()?;
-        let time = Duration::try_from_secs_f64(number.min(SECONDS_MAX)).ok();
+        if number > most {
+            self.changed(format!("{most} seconds are the most"));
+        }
+        let time = Duration::try_from_secs_f64(number.min(most)).ok();
         match time.map(|time| Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))) {
             Some(time) if !time.is_zero() => Some(time),
             _ => self.expected("a time of at least a millisecond, in seconds"),
@@ -281,12 +294,12 @@ impl<'a> Field<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// The value of a key that says something; a null says nothing and is told so.
+    /// The value of a key that says something; a null says nothing, and nothing comes of it.
     pub(super) fn take(&mut self, key: &str) -> Option<Field<'a>> {
         self.taken.push(key.to_owned());
         let field = self.field.get(key)?;
         if field.is_null() {
-            field.ignored("nothing stands here");
+            field.exact("nothing stands here");
             return None;
         }
         Some(field)

@@ -98,13 +98,13 @@ pub fn import(sources: &Sources, files: &dyn Files) -> Result<Imported, Unreadab
     let process = |name: &str| files.variable(name);
     let vars = Vars::new(&process);
     let mut plan = Plan::default();
-    let litellm = sources.litellm.as_deref().map(|path| document(path, files, &report)).transpose()?;
+    let around = Around { report: &report, vars: &vars };
+    let litellm = sources.litellm.as_deref().map(|path| document(path, files, around)).transpose()?;
     if let Some(path) = &sources.nginx {
         let text = read(path, files)?;
         nginx::read(path, &text, files, &report, litellm.is_some(), &mut plan)
             .map_err(|cause| Unreadable { file: path.clone(), line: cause.line, message: cause.message })?;
     }
-    let around = Around { report: &report, vars: &vars };
     let lines = match &sources.env {
         None => Vec::new(),
         Some(path) => {
@@ -159,7 +159,8 @@ fn read(path: &Path, files: &dyn Files) -> Result<String, Unreadable> {
 }
 
 /// LiteLLM's file with those that it includes.
-fn document(path: &Path, files: &dyn Files, report: &Report) -> Result<Rc<Node>, Unreadable> {
+fn document(path: &Path, files: &dyn Files, around: Around<'_>) -> Result<Rc<Node>, Unreadable> {
+    let report = around.report;
     let text = read(path, files)?;
     let main = parsed(path, &text, report)?;
     let Some(list) = main.root.get("include").cloned() else { return Ok(main.root) };
@@ -185,7 +186,7 @@ fn document(path: &Path, files: &dyn Files, report: &Report) -> Result<Rc<Node>,
             }
         };
         tell(Fate::Exact, &format!("{} is read", report::shown(name)));
-        merge(&mut entries, &included.root);
+        merge(&mut entries, &included.root, around);
     }
     let root = Node::made(Value::Map(entries), main.root.line, &main.root.file);
     match root.is_too_large() {
@@ -198,7 +199,7 @@ fn document(path: &Path, files: &dyn Files, report: &Report) -> Result<Rc<Node>,
 }
 
 /// As LiteLLM merges them: lists get longer, all else is replaced.
-fn merge(entries: &mut Vec<yaml::Entry>, other: &Node) {
+fn merge(entries: &mut Vec<yaml::Entry>, other: &Node, around: Around<'_>) {
     let Value::Map(more) = &other.value else { return };
     for entry in more {
         let known = entries.iter_mut().find(|known| known.key == entry.key);
@@ -209,11 +210,18 @@ fn merge(entries: &mut Vec<yaml::Entry>, other: &Node) {
                     let all = own.iter().chain(items).cloned().collect();
                     known.node = Rc::new(Node::made(Value::List(all), known.node.line, &known.node.file));
                 }
-                _ => *known = entry.clone(),
+                _ => replace(known, entry, around),
             },
-            (Some(known), _) => *known = entry.clone(),
+            (Some(known), _) => replace(known, entry, around),
         }
     }
+}
+
+/// Puts an included value in the place of one, of which every line is told.
+fn replace(known: &mut yaml::Entry, entry: &yaml::Entry, around: Around<'_>) {
+    let why = format!("{} says it again, and that counts", report::shown(&entry.node.file));
+    Field::at(around, &known.node, &known.key, known.line).ignored(why);
+    *known = entry.clone();
 }
 
 fn parsed(path: &Path, text: &str, report: &Report) -> Result<Document, Unreadable> {

@@ -9,6 +9,9 @@ use super::toml::{Doc, from};
 use crate::config::render::{KINDS, quoted};
 use crate::config::{Kind, Url};
 
+/// Endpoints that a gateway may have.
+const ENDPOINTS_MAX: usize = 1000;
+
 /// Everything so far.
 #[derive(Default)]
 pub(super) struct Plan {
@@ -45,14 +48,21 @@ pub(super) struct Endpoint {
 }
 
 impl Plan {
-    /// The endpoint at this address, new if there is none.
-    pub(super) fn endpoint(&mut self, url: Url, kind: Kind, key: Option<Secret>, origin: Origin) -> usize {
+    /// The endpoint at this address, new if there is none; `None`: there are too many.
+    pub(super) fn endpoint(
+        &mut self,
+        url: Url,
+        kind: Kind,
+        key: Option<Secret>,
+        origin: Origin,
+    ) -> Option<usize> {
         let same = |known: &Endpoint| known.url == url && known.kind == kind && known.key == key;
-        self.endpoints.iter().position(same).unwrap_or_else(|| {
-            let name = String::new();
-            self.endpoints.push(Endpoint { url, kind, key, origin, weight: 1, slots: 0, name });
-            self.endpoints.len() - 1
-        })
+        let known = self.endpoints.iter().position(same);
+        if known.is_some() || self.endpoints.len() >= ENDPOINTS_MAX {
+            return known;
+        }
+        self.endpoints.push(Endpoint { url, kind, key, origin, weight: 1, slots: 0, name: String::new() });
+        Some(self.endpoints.len() - 1)
     }
 
     /// Gives every endpoint its name: the host, with the port where there are several, with a number where that is
@@ -122,7 +132,7 @@ mod tests {
         let origin = Origin { file: "f".into(), line: 1 };
         let mut add = |url: &str, key: Option<&str>| {
             let key = key.map(|key| Secret::Literal(key.to_owned()));
-            plan.endpoint(Url::parse(url).ok().unwrap(), Kind::Ollama, key, origin.clone())
+            plan.endpoint(Url::parse(url).ok().unwrap(), Kind::Ollama, key, origin.clone()).unwrap()
         };
         assert_eq!(add("http://a:1", None), 0);
         assert_eq!(add("http://b:1", None), 1);

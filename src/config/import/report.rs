@@ -4,7 +4,7 @@
 //! what he has understood. Text from the files stands in messages quoted and cut.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
 
@@ -80,6 +80,8 @@ pub struct Report {
     entries: RefCell<Vec<Entry>>,
     /// Lines that an entry names.
     told: RefCell<HashSet<Origin>>,
+    /// Where the entry of a key stands.
+    keys: RefCell<HashMap<(Origin, String), usize>>,
     /// Files in the order in which they were read.
     files: RefCell<Vec<Rc<str>>>,
 }
@@ -87,18 +89,14 @@ pub struct Report {
 impl Report {
     /// Notes what became of a key. Of several fates the worst counts: a line that is taken and changed is changed.
     pub(super) fn key(&self, origin: &Origin, path: &str, fate: Fate, text: impl Into<String>) {
-        if !self.told.borrow_mut().insert(origin.clone()) {
-            let mut entries = self.entries.borrow_mut();
-            let path = shown(path);
-            let same = |entry: &&mut Entry| entry.origin == *origin && entry.path == path;
-            if let Some(entry) = entries.iter_mut().rev().take(NEAR).find(same) {
-                if fate > entry.fate {
-                    (entry.fate, entry.text) = (fate, text.into());
-                }
-                return;
-            }
+        let next = self.entries.borrow().len();
+        let at = *self.keys.borrow_mut().entry((origin.clone(), shown(path))).or_insert(next);
+        if at == next {
+            return self.add(origin, path, fate, text);
         }
-        self.add(origin, path, fate, text);
+        if let Some(entry) = self.entries.borrow_mut().get_mut(at).filter(|entry| fate > entry.fate) {
+            (entry.fate, entry.text) = (fate, text.into());
+        }
     }
 
     /// Notes what became of a line.
@@ -148,9 +146,6 @@ impl fmt::Display for Report {
         write!(out, "{exact} exact, {changed} changed, {ignored} ignored, {refused} refused")
     }
 }
-
-/// So many entries back the same key is looked for: what is told twice is told of one after the other, or by one section.
-const NEAR: usize = 4096;
 
 /// Characters of a path that are shown.
 const PATH_CHARS_MAX: usize = 160;

@@ -90,8 +90,13 @@ impl Doc {
                 |known: &&str| header.trim_start_matches('[').starts_with(known.trim_matches(['[', ']']));
             known.or_else(|| ORDER.iter().position(|known| of(&known))).unwrap_or(ORDER.len())
         };
-        let own = rank(header);
-        let at = self.sections.partition_point(|section| rank(&section.header) <= own);
+        // Tables inside of one stand by their names, so that the outer one comes first; those of an array in their order.
+        let place = |header: &str| {
+            let single = !header.starts_with("[[");
+            (rank(header), if single { header.trim_matches(['[', ']']).to_owned() } else { String::new() })
+        };
+        let own = place(header);
+        let at = self.sections.partition_point(|section| place(&section.header) <= own);
         self.sections.insert(at, Section { header: header.to_owned(), items: Vec::new() });
         &mut self.sections[at]
     }

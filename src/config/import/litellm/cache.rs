@@ -63,7 +63,7 @@ fn read_params(section: &mut Section<'_>, plan: &mut Plan) {
         read_address(section, plan);
     }
     if let Some(field) = section.take("ttl")
-        && let Some(time) = field.seconds()
+        && let Some(time) = field.seconds_within(366.0 * 24.0 * 60.0 * 60.0)
     {
         let time = time.max(Duration::from_secs(1));
         if time > TTL_MAX {

@@ -1,6 +1,6 @@
 //! Fallbacks: LiteLLM's lists of single maps, and the guide's map of lists.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::field::Field;
 use super::super::plan::Plan;
@@ -16,28 +16,44 @@ const LIST_MAX: usize = 100;
 /// Who is asked in place of whom.
 #[derive(Default)]
 pub(super) struct Fallbacks {
-    /// By the normalized name of the model that failed.
-    pub(super) general: HashMap<String, Vec<String>>,
+    /// By the [`bare`] name of the model that failed.
+    general: HashMap<String, Vec<String>>,
     /// For prompts that are too long.
-    pub(super) context: HashMap<String, Vec<String>>,
+    context: HashMap<String, Vec<String>>,
     default: Option<(Vec<String>, Origin)>,
 }
 
 /// The names that models are asked for by.
-pub(super) struct Served(pub(super) Vec<String>);
+pub(super) struct Served {
+    /// [`bare`] names.
+    exact: HashSet<String>,
+    /// What stands before a `*`.
+    wild: Vec<String>,
+}
+
+/// A name as it is compared: names count the same with and without `ollama/`.
+fn bare(name: &str) -> String {
+    let name = normalized(name);
+    name.strip_prefix("ollama/").map(str::to_owned).unwrap_or(name)
+}
 
 impl Served {
+    pub(super) fn new(names: &[String]) -> Self {
+        let (wild, exact): (Vec<String>, Vec<String>) =
+            names.iter().map(|name| bare(name)).partition(|name| name.ends_with('*'));
+        let wild = wild.iter().filter_map(|name| name.strip_suffix('*')).map(str::to_owned).collect();
+        Self { exact: exact.into_iter().collect(), wild }
+    }
+
+    /// Whether a model is called so, and not only served by a `*`.
+    fn names(&self, name: &str) -> bool {
+        self.exact.contains(&bare(name))
+    }
+
     /// Whether a name leads to a model, with or without `ollama/`, by a `*` too.
     pub(super) fn has(&self, name: &str) -> bool {
-        let bare = |name: &str| {
-            let name = normalized(name);
-            name.strip_prefix("ollama/").map(str::to_owned).unwrap_or(name)
-        };
         let asked = bare(name);
-        self.0.iter().map(|known| bare(known)).any(|known| match known.strip_suffix('*') {
-            Some(beginning) => asked.starts_with(beginning),
-            None => known == asked,
-        })
+        self.exact.contains(&asked) || self.wild.iter().any(|beginning| asked.starts_with(beginning.as_str()))
     }
 }
 
@@ -63,7 +79,8 @@ pub(super) fn read<'a>(
             list.ignored("what a guard or an endpoint's policy refuses goes to no other model");
         }
         if let Some(list) = pick(section, "default_fallbacks") {
-            let names: Vec<String> = list.items().iter().filter_map(|item| target(item, served)).collect();
+            let names: Vec<String> =
+                list.items().iter().filter_map(|item| target(item, served, "fallbacks.default")).collect();
             all.default.get_or_insert((names, list.origin()));
         }
     }
@@ -84,6 +101,12 @@ pub(super) fn read<'a>(
 }
 
 impl Fallbacks {
+    /// Those of a model, for failures and for prompts that are too long.
+    pub(super) fn of(&self, name: &str) -> [Option<&Vec<String>>; 2] {
+        let name = bare(name);
+        [self.general.get(&name), self.context.get(&name)]
+    }
+
     fn write(&self, sections: &mut Sections<'_>, plan: &mut Plan) {
         if let Some((names, origin)) = self.default.as_ref().filter(|(names, _)| !names.is_empty()) {
             plan.doc.section("[fallbacks]").list("default", names, from(origin));
@@ -101,29 +124,33 @@ impl Fallbacks {
         let maps = if list.is_map() { vec![list.clone()] } else { list.items() };
         for (name, targets) in maps.iter().filter_map(Field::pairs).flatten() {
             let names = || -> Vec<String> {
-                targets.items().iter().filter_map(|item| target(item, served)).take(LIST_MAX).collect()
+                let to = if context { "models.context_window_fallbacks" } else { "models.fallbacks" };
+                targets.items().iter().filter_map(|item| target(item, served, to)).take(LIST_MAX).collect()
             };
             if name == "*" && !context {
                 let names = names();
                 self.default.get_or_insert((names, targets.origin()));
                 continue;
             }
-            if !served.has(name) || name.ends_with('*') {
-                targets.ignored(format!("no model is called {}", quoted(name)));
+            if !served.names(name) || name.ends_with('*') {
+                targets.ignored(format!(
+                    "no model is called {}: one with `*` has no fallbacks of its own for it",
+                    quoted(name)
+                ));
                 continue;
             }
             let lists = if context { &mut self.context } else { &mut self.general };
-            if lists.contains_key(&normalized(name)) {
+            if lists.contains_key(&bare(name)) {
                 targets.ignored(format!("{} has fallbacks above", quoted(name)));
                 continue;
             }
-            lists.insert(normalized(name), names());
+            lists.insert(bare(name), names());
         }
     }
 }
 
 /// A model in a list: its name, or a map with it.
-fn target(item: &Field<'_>, served: &Served) -> Option<String> {
+fn target(item: &Field<'_>, served: &Served, to: &str) -> Option<String> {
     let field = match item.is_map() {
         false => item.clone(),
         true => {
@@ -143,6 +170,6 @@ fn target(item: &Field<'_>, served: &Served) -> Option<String> {
         field.ignored(format!("no model is called {}", quoted(&name)));
         return None;
     }
-    field.exact("models.fallbacks");
+    field.exact(to);
     Some(name)
 }

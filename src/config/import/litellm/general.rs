@@ -80,10 +80,12 @@ pub(super) fn read_keys(sections: &mut Sections<'_>, plan: &mut Plan) {
     let wanted = auth.as_ref().and_then(Field::flag);
     let around = sections.around;
     let named = "LITELLM_MASTER_KEY";
-    let known = around.vars.get(named).is_some_and(|value| !value.is_empty());
+    // LiteLLM takes it from there by itself. What this process happens to have is no part of the deployment.
+    let known =
+        around.vars.get(named).filter(|value| !value.is_empty()).and(around.vars.origin(named)).is_some();
     let secret = match &master {
         Some(field) => field.secret(),
-        None if wanted == Some(true) && known => {
+        None if known => {
             around.vars.want(named);
             Some(Secret::Variable(named.to_owned()))
         }
@@ -99,7 +101,7 @@ pub(super) fn read_keys(sections: &mut Sections<'_>, plan: &mut Plan) {
         return;
     }
     if let Some(secret) = &secret {
-        let origin = master.as_ref().or(auth.as_ref()).map(Field::origin);
+        let origin = master.as_ref().map(Field::origin).or_else(|| around.vars.origin(named));
         let section = plan.doc.push("[[keys]]");
         section.text("name", "master", "");
         let place = origin.map(|origin| from(&origin)).unwrap_or_default();
@@ -113,7 +115,7 @@ pub(super) fn read_keys(sections: &mut Sections<'_>, plan: &mut Plan) {
             field.refused("no key is named: add [[keys]], else the gateway asks nobody for one");
         }
         (Some(field), Some(false)) if secret.is_some() => {
-            field.changed("general_settings.master_key is there, and LiteLLM asks for it");
+            field.changed("there is a master key, and LiteLLM asks for it");
         }
         (Some(field), Some(false)) => field.exact("without [[keys]] everybody may call"),
         _ => {}
@@ -187,38 +189,32 @@ pub(super) fn read_health(sections: &mut Sections<'_>, only_ollama: bool, plan: 
 
 /// `[log]`.
 pub(super) fn read_log(sections: &mut Sections<'_>, plan: &mut Plan) {
+    let mut levels: Vec<Candidate<'_, &'static str>> = Vec::new();
+    if let Some(field) = pick(&mut sections.settings, "set_verbose") {
+        match field.flag() {
+            Some(true) => levels.push(Candidate { field, value: "debug", how: None }),
+            Some(false) => field.exact("log.level"),
+            None => {}
+        }
+    }
     if let Some(field) = pick(&mut sections.server, "log_level")
         && let Some(text) = field.text()
     {
         match level(&text) {
-            Some(level) => {
-                plan.doc.section("[log]").text("level", level, from(&field.origin()));
-                field.exact(format!("log.level = \"{level}\""));
-            }
+            Some(value) => levels.push(Candidate { field, value, how: None }),
             None => field.ignored("no such level: error, warn, info, debug"),
         }
     }
-    if let Some(field) = pick(&mut sections.server, "log_filepath") {
-        field.changed("log.access: the file is named there in a comment, for lines of requests; the rest goes to standard error");
-        if let Some(text) = field.text() {
-            let path = if text.contains(['/', '.']) { text.into_owned() } else { format!("./{text}") };
-            plan.doc.foot(format!(
-                "[log] access = {}  would write a line a request there ({})",
-                quoted(path),
-                from(&field.origin())
-            ));
-        }
+    if let Some((level, origin)) = settle(&levels, "log.level") {
+        plan.doc.section("[log]").text("level", level, from(&origin));
     }
-    let verbose = pick(&mut sections.settings, "set_verbose");
-    if let Some(field) = verbose {
-        match field.flag() {
-            Some(true) => {
-                plan.doc.section("[log]").text("level", "debug", from(&field.origin()));
-                field.exact("log.level = \"debug\"");
-            }
-            Some(false) => field.exact("log.level"),
-            None => {}
-        }
+    if let Some(field) = pick(&mut sections.server, "log_filepath")
+        && let Some(text) = field.text()
+    {
+        field.changed("a comment at the end names the file: log.access writes a line a request there");
+        let path = if text.contains(['/', '.']) { text.into_owned() } else { format!("./{text}") };
+        let place = from(&field.origin());
+        plan.doc.foot(format!("A line a request in a file, {place}: [log] access = {}", quoted(path)));
     }
     if let Some(field) = pick(&mut sections.settings, "json_logs") {
         match field.flag() {
@@ -245,11 +241,21 @@ pub(super) fn level(word: &str) -> Option<&'static str> {
 }
 
 fn read_bodies(sections: &mut Sections<'_>, plan: &mut Plan) {
+    let off = pick(&mut sections.settings, "turn_off_message_logging");
+    let none = off.as_ref().and_then(Field::flag) == Some(true);
+    if let Some(field) = &off {
+        if none {
+            plan.doc.section("[log]").set("bodies", false, from(&field.origin()));
+        }
+        field.exact(if none { "log.bodies = false" } else { "log.bodies" });
+    }
     let fields: Vec<Field<'_>> =
         sections.fields(&[("advanced", "log_requests"), ("advanced", "log_responses")]);
     let flags: Vec<bool> = fields.iter().filter_map(Field::flag).collect();
     let any = flags.iter().any(|flag| *flag);
-    if let Some(first) = fields.first().filter(|_| flags.len() == fields.len()) {
+    if none {
+        fields.iter().for_each(|field| field.ignored("turn_off_message_logging counts"));
+    } else if let Some(first) = fields.first().filter(|_| flags.len() == fields.len()) {
         plan.doc.section("[log]").set("bodies", any, from(&first.origin()));
         let alike = flags.iter().all(|flag| *flag == any) && fields.len() == 2 || !any;
         for field in &fields {
@@ -266,12 +272,6 @@ fn read_bodies(sections: &mut Sections<'_>, plan: &mut Plan) {
         field.exact(format!("log.mask = {flag}"));
     }
     if let Some(settings) = &mut sections.settings {
-        settings.always(
-            "turn_off_message_logging",
-            true,
-            "log.bodies = false",
-            "set log.bodies = true to have bodies in the log",
-        );
         if let Some(field) = settings.take("include_cost_in_streaming_usage")
             && let Some(flag) = field.flag()
         {
@@ -312,7 +312,14 @@ pub(super) fn read_cost(guide: Option<Field<'_>>, sections: &mut Sections<'_>) -
 /// `monitoring`: the admin listener.
 pub(super) fn read_monitoring(guide: Option<Field<'_>>, plan: &mut Plan) {
     let Some(mut section) = guide.and_then(|field| field.section()) else { return };
-    section.always("enable_prometheus", true, "/metrics of the admin listener", "/metrics is always there");
+    let enabled = section.take("enable_prometheus");
+    let off = enabled.as_ref().and_then(Field::flag) == Some(false);
+    if let Some(field) = &enabled {
+        match off {
+            true => field.changed("/metrics is there all the same, on this machine only"),
+            false => field.exact("/metrics of the admin listener"),
+        }
+    }
     for key in ["track_request_latency", "track_token_usage"] {
         section.always(key, true, "always counted", "always counted");
     }
@@ -320,6 +327,7 @@ pub(super) fn read_monitoring(guide: Option<Field<'_>>, plan: &mut Plan) {
         && let Some(port) = field.integer(1, 65_535)
     {
         match &plan.edge.admin {
+            _ if off => field.ignored("enable_prometheus is off"),
             Some(origin) => field
                 .changed(format!("server.admin_listen: metrics are where nginx had them, {}", from(origin))),
             None => {

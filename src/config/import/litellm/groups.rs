@@ -32,6 +32,8 @@ pub(super) struct Out {
     context: Vec<String>,
 }
 
+/// Names upstream that one model may have.
+const LEVELS_MAX: usize = 32;
 /// Largest share of an endpoint.
 const WEIGHT_MAX: f64 = 1000.0;
 
@@ -53,11 +55,11 @@ pub(super) fn build(
             out.push(one(name, level, routing, guards, plan));
         }
         let extra: Vec<String> = out.iter().skip(first + 1).map(|model: &Out| model.name.clone()).collect();
-        let key = normalized(&group.name);
+        let [general, context] = fallbacks.of(&group.name);
         if let Some(model) = out.get_mut(first) {
             model.fallbacks = extra;
-            model.fallbacks.extend(fallbacks.general.get(&key).into_iter().flatten().cloned());
-            model.context = fallbacks.context.get(&key).cloned().unwrap_or_default();
+            model.fallbacks.extend(general.into_iter().flatten().cloned());
+            model.context = context.cloned().unwrap_or_default();
         }
     }
     out
@@ -79,6 +81,7 @@ fn levels<'g, 'a>(group: &'g Group<'a>) -> Vec<Vec<&'g Deployment<'a>>> {
         match levels.iter_mut().find(equal) {
             Some(level) => level.push(deployment),
             None if count == 0 => levels.push(vec![deployment]),
+            None if count >= LEVELS_MAX => deployment.entry.refused("too many names upstream, or orders"),
             None if group.name.ends_with('*') => {
                 deployment.entry.refused("a model with `*` is asked for under one name upstream");
             }
@@ -180,13 +183,14 @@ fn read_weights(name: &str, level: &[&Deployment<'_>], endpoints: &[usize]) -> O
         }
         if let Some((value, field)) = weight {
             match *value > 0.0 {
+                _ if endpoints.len() < 2 => field.exact("the only endpoint of the model"),
                 true => field.exact(&to),
                 false => field.changed(format!("{to}: 1, the least that an endpoint may have")),
             }
         }
         for (said, used) in [(rpm, by_rpm), (tpm, by_tpm)] {
             if let Some((_, field)) = said {
-                match used {
+                match used && endpoints.len() > 1 {
                     true => field.changed(format!("{to}: a share beside the others, and no limit")),
                     false => field
                         .ignored("endpoints have no limits a minute: `slots` bounds what they do at once"),
@@ -194,7 +198,7 @@ fn read_weights(name: &str, level: &[&Deployment<'_>], endpoints: &[usize]) -> O
             }
         }
     }
-    (by_weight || by_rpm || by_tpm).then(|| (whole(&sums), true))
+    (endpoints.len() > 1 && (by_weight || by_rpm || by_tpm)).then(|| (whole(&sums), true))
 }
 
 /// Shares as whole numbers from 1 to 1000.
@@ -259,11 +263,14 @@ pub(super) fn write(models: &[Out], routing: &Routing, plan: &mut Plan) {
         (_, Some(origin)) => from(origin),
         _ => String::new(),
     };
-    if first.is_some() || idle.is_some() || plan.edge.read_timeout.is_some() {
+    let capped_by_edge = plan.edge.read_timeout.is_some();
+    if first.is_some() || idle.is_some() || capped_by_edge {
         let first_note = note(global_first.as_ref().map(|(_, origin)| origin), &plan.edge, base_first);
         let idle_note = note(routing.idle.as_ref().map(|(_, origin)| origin), &plan.edge, base_idle);
         let section = plan.doc.section("[timeouts]");
-        section.time("first_byte", base_first, first_note);
+        if first.is_some() || capped_by_edge {
+            section.time("first_byte", base_first, first_note);
+        }
         section.time("idle", base_idle, idle_note);
     }
     for (model, times) in models.iter().zip(model_times) {
@@ -328,11 +335,21 @@ fn write_one(model: &Out, times: [Option<Duration>; 2], plan: &mut Plan) {
 }
 
 /// The same models under other names.
-pub(super) fn alias(models: &mut Vec<Out>, alias: &str, target: &str, origin: Origin) -> bool {
-    let Some(model) = models.iter().find(|model| normalized(&model.name) == normalized(target)) else {
+pub(super) fn alias(
+    models: &mut Vec<Out>,
+    alias: &str,
+    target: &str,
+    origin: Origin,
+    fallbacks: &Fallbacks,
+) -> bool {
+    let target = normalized(target);
+    let Some(model) = models.iter().find(|model| normalized(&model.name) == target) else {
         return false;
     };
-    let copy = Out { name: alias.to_owned(), origin, ..model.clone() };
+    let mut copy = Out { name: alias.to_owned(), origin, ..model.clone() };
+    let [general, context] = fallbacks.of(alias);
+    copy.fallbacks = general.unwrap_or(&copy.fallbacks).clone();
+    copy.context = context.unwrap_or(&copy.context).clone();
     models.push(copy);
     true
 }

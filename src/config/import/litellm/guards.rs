@@ -27,8 +27,18 @@ pub(super) struct Guards {
     /// `guardrails` by their names.
     named: HashMap<String, Directions>,
     default: Directions,
+    /// Those with `default_on`: they run whatever a model names.
+    always: Directions,
+    /// One of them masks secrets.
+    masks: bool,
     /// There is a guard at all.
     on: bool,
+}
+
+impl Directions {
+    fn and(self, other: Self) -> Self {
+        Self { input: self.input || other.input, output: self.output || other.output }
+    }
 }
 
 const BOTH: Directions = Directions { input: true, output: true };
@@ -55,10 +65,7 @@ pub(super) fn read<'a>(rails: &[Field<'a>], guide: Option<Field<'a>>, plan: &mut
     for rail in rails {
         guards.read_rail(rail, plan);
     }
-    let union = guards.named.values().fold(Directions::default(), |all, one| Directions {
-        input: all.input || one.input,
-        output: all.output || one.output,
-    });
+    let union = guards.named.values().fold(Directions::default(), |all, one| all.and(*one));
     match guide.and_then(|field| field.section()) {
         Some(mut section) => guards.read_guide(&mut section, plan),
         None if guards.on => {
@@ -102,10 +109,14 @@ impl Guards {
         let mut directions = read_mode(&mut params);
         if masks {
             directions = Directions { input: true, output: false };
+            self.masks = true;
             plan.doc.section("[guard.input.scanner.Secrets]").text("action", "redact", from(&rail.origin()));
         }
         match params.take("default_on") {
-            Some(field) if field.flag() == Some(true) => field.exact("[guard]"),
+            Some(field) if field.flag() == Some(true) => {
+                self.always = self.always.and(directions);
+                field.exact("[guard]");
+            }
             Some(field) => field.changed("[guard] is on for every model that names no guardrails"),
             None => {}
         }
@@ -138,7 +149,9 @@ impl Guards {
             [("input_scanning", "input", &INPUT), ("output_scanning", "output", &OUTPUT)]
         {
             let scanned = section.take(key).and_then(|field| field.section());
-            let read = scanned.map(|mut section| read_direction(&mut section, direction, allowed, plan));
+            let masks = self.masks && direction == "input";
+            let read =
+                scanned.map(|mut section| read_direction(&mut section, direction, allowed, masks, plan));
             if read == Some(false) {
                 match direction {
                     "input" => self.default.input = false,
@@ -159,12 +172,13 @@ impl Guards {
         }
     }
 
-    /// The profile of a model, by the guardrails that its deployments name; `None`: the default one.
+    /// The profile of a model, by the guardrails that its deployments name; `None`: the default one, also where one of
+    /// them is not known.
     pub(super) fn profile(&mut self, level: &[&Deployment<'_>], plan: &mut Plan) -> Option<String> {
         let mut chosen: Option<Directions> = None;
         for deployment in level {
             let Some(field) = &deployment.guardrails else { continue };
-            let all = chosen.get_or_insert_default();
+            let all = chosen.get_or_insert(self.always);
             if field.items().is_empty() {
                 field.exact("models.guard");
             }
@@ -172,10 +186,13 @@ impl Guards {
                 let name = item.text().map(|text| text.into_owned()).unwrap_or_default();
                 match self.named.get(&name) {
                     Some(one) => {
-                        *all = Directions { input: all.input || one.input, output: all.output || one.output };
+                        *all = all.and(*one);
                         item.exact("models.guard");
                     }
-                    None => item.refused(format!("no guardrail is called {}", quoted(shown(&name)))),
+                    None => {
+                        *all = all.and(self.default);
+                        item.refused(format!("no guardrail is called {}", quoted(shown(&name))));
+                    }
                 }
             }
         }
@@ -256,6 +273,7 @@ fn read_direction(
     section: &mut Section<'_>,
     direction: &str,
     allowed: &[ScannerName],
+    masks: bool,
     plan: &mut Plan,
 ) -> bool {
     let enabled = section.take("enabled");
@@ -263,7 +281,7 @@ fn read_direction(
     enabled.iter().for_each(|field| field.exact(format!("guard.{direction}.scanners")));
     if let Some(field) = section.take("scanners").or_else(|| section.take("input_scanners")) {
         if on {
-            read_scanners(&field, direction, allowed, plan);
+            read_scanners(&field, direction, allowed, masks, plan);
         } else {
             field.exact(format!("guard.{direction}.scanners = []: off"));
         }
@@ -272,7 +290,7 @@ fn read_direction(
     on
 }
 
-fn read_scanners(field: &Field<'_>, direction: &str, allowed: &[ScannerName], plan: &mut Plan) {
+fn read_scanners(field: &Field<'_>, direction: &str, allowed: &[ScannerName], masks: bool, plan: &mut Plan) {
     let mut chosen: Vec<&str> = Vec::new();
     for item in field.items() {
         let Some((name_field, name, settings)) = scanner(&item) else { continue };
@@ -297,6 +315,9 @@ fn read_scanners(field: &Field<'_>, direction: &str, allowed: &[ScannerName], pl
                 quoted(shown(&name))
             )),
         }
+    }
+    if masks && !chosen.contains(&ScannerName::Secrets.name()) {
+        chosen.push(ScannerName::Secrets.name());
     }
     plan.doc.section(&format!("[guard.{direction}]")).list("scanners", &chosen, from(&field.origin()));
 }

@@ -12,6 +12,7 @@ mod models;
 mod provider;
 mod routing;
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::field::{Around, Field, Section};
@@ -19,10 +20,13 @@ use super::plan::Plan;
 use super::report::{Fate, shown};
 use super::toml::from;
 use super::vars::{Line, is_name};
-use crate::config::Kind;
 use crate::config::render::quoted;
-use fallbacks::Served;
+use crate::config::{Kind, normalized};
+use fallbacks::{Fallbacks, Served};
 use models::{Credential, Group};
+
+/// Credentials that models may name.
+const CREDENTIALS_MAX: usize = 1000;
 
 /// Sections that several readers share.
 struct Sections<'a> {
@@ -76,6 +80,7 @@ impl<'a> Sections<'a> {
 /// Reads a whole file.
 pub(super) fn read(root: &Field<'_>, plan: &mut Plan) {
     let mut sections = Sections::open(root);
+    let _ = pick(&mut sections.top, "include"); // told of where it was read
     read_variables(pick(&mut sections.top, "environment_variables"));
     let credentials = read_credentials(pick(&mut sections.top, "credential_list"));
     let mut groups: Vec<Group<'_>> = Vec::new();
@@ -99,9 +104,9 @@ pub(super) fn read(root: &Field<'_>, plan: &mut Plan) {
     let mut names: Vec<String> = groups.iter().map(|group| group.name.clone()).collect();
     names.extend(aliases.iter().filter_map(Field::pairs).flatten().map(|(name, _)| name.to_owned()));
     let guide = pick(&mut sections.top, "fallback_models");
-    let fallbacks = fallbacks::read(&mut sections, guide, &Served(names), plan);
+    let fallbacks = fallbacks::read(&mut sections, guide, &Served::new(&names), plan);
     let mut all = groups::build(&groups, &fallbacks, &routing, &mut guards, plan);
-    aliases.iter().for_each(|field| read_aliases(field, &mut all));
+    aliases.iter().for_each(|field| read_aliases(field, &fallbacks, &mut all));
     plan.write_endpoints();
     groups::write(&all, &routing, plan);
     let only_ollama = plan.endpoints.iter().all(|endpoint| endpoint.kind == Kind::Ollama);
@@ -171,6 +176,10 @@ fn read_credentials<'a>(field: Option<Field<'a>>) -> Vec<Credential<'a>> {
                 value.ignored("endpoints have a URL and a key");
             }
         }
+        if credentials.len() >= CREDENTIALS_MAX {
+            name.refused("too many credentials");
+            continue;
+        }
         credentials.push(Credential { name: text.into_owned(), values });
     }
     credentials
@@ -196,8 +205,13 @@ fn read_rails<'a>(
     rails
 }
 
-fn read_aliases(field: &Field<'_>, models: &mut Vec<groups::Out>) {
+fn read_aliases(field: &Field<'_>, fallbacks: &Fallbacks, models: &mut Vec<groups::Out>) {
+    let mut names: HashSet<String> = models.iter().map(|model| normalized(&model.name)).collect();
     for (name, value) in field.pairs().unwrap_or_default() {
+        if models.len() >= models::MODELS_MAX {
+            value.refused("too many models");
+            continue;
+        }
         let (target, hidden) = match value.is_map() {
             true => (value.get("model"), value.get("hidden")),
             false => (Some(value.clone()), None),
@@ -209,12 +223,9 @@ fn read_aliases(field: &Field<'_>, models: &mut Vec<groups::Out>) {
         let Some(text) = target.text() else { continue };
         if let Some(mistake) = models::name_mistake(name) {
             target.refused(mistake);
-        } else if models
-            .iter()
-            .any(|model| crate::config::normalized(&model.name) == crate::config::normalized(name))
-        {
+        } else if !names.insert(normalized(name)) {
             target.refused("a model has the alias' name, and the alias would hide it");
-        } else if groups::alias(models, name, &text, target.origin()) {
+        } else if groups::alias(models, name, &text, target.origin(), fallbacks) {
             target.exact(format!("models.{}", quoted(name)));
         } else {
             target.refused(format!("no model is called {}", quoted(shown(&text))));

@@ -171,6 +171,11 @@ fn read_place<'a>(
         Some(field) => field.text()?.into_owned(),
         None => name.clone(),
     };
+    if model == "*" && custom.is_none() && params.field().get("api_base").is_none() {
+        let why = "any model of any provider: name the providers that are meant, e.g. \"openai/*\"";
+        model_field.as_ref().unwrap_or(&name_field).refused(why);
+        return None;
+    }
     let (upstream, provider) = match split(&model, custom_text.as_deref()) {
         Ok((upstream, provider)) => (upstream.to_owned(), provider),
         Err(other) => {
@@ -189,7 +194,12 @@ fn read_place<'a>(
     let endpoint = read_endpoint(params, provider, credentials, plan, &entry)?;
     let to = format!("models.{}", quoted(&name));
     match &model_field {
-        Some(field) => field.exact(format!("{to}.upstream_model = {}", quoted(&upstream))),
+        Some(field) => {
+            let key = plan.endpoints.get(endpoint).and_then(|endpoint| endpoint.key.as_ref());
+            let key = key.filter(|_| params.field().get("api_key").is_none());
+            let key = key.map(|key| format!("; its key is {}", key.toml())).unwrap_or_default();
+            field.exact(format!("{to}.upstream_model = {}{key}", quoted(&upstream)));
+        }
         None => model_missing(&to, &upstream, &name_field),
     }
     if model_field.is_some() {
@@ -269,7 +279,10 @@ fn read_endpoint<'a>(
         None => default_key(provider, base_field.is_none(), entry.around),
     };
     let origin = base_field.as_ref().unwrap_or(entry).origin();
-    let index = plan.endpoint(url.clone(), provider.kind, key.clone(), origin);
+    let Some(index) = plan.endpoint(url.clone(), provider.kind, key.clone(), origin) else {
+        base_field.as_ref().unwrap_or(entry).refused("too many endpoints: 1000 are possible");
+        return None;
+    };
     let to = format!("endpoints with url = {}", quoted(&url));
     if let Some(field) = &base_field {
         let plain = base.trim().trim_end_matches('/');

@@ -11,6 +11,8 @@ use crate::config::render::quoted;
 /// A zone that refuses nobody.
 const FREE: &str = "paths-without-limits";
 const FREE_RATE: &str = "1000000r/s";
+/// Zones that a gateway may have; one of them is [`FREE`].
+const ZONES_MAX: usize = 63;
 /// Most requests beyond a rate.
 const BURST_MAX: u64 = 268_000;
 
@@ -91,6 +93,10 @@ impl Reader<'_> {
         };
         self.read_zone_size(size);
         let name = zone_name(name);
+        if self.zones.len() >= ZONES_MAX {
+            self.refused(directive, "too many zones: 64 are possible");
+            return;
+        }
         if self.zones.iter().any(|zone| zone.name == name) {
             self.refused(directive, "a zone of this name stands above");
             return;

@@ -7,6 +7,9 @@ use super::{Reader, units};
 use crate::config::render::quoted;
 use crate::config::units::Bytes;
 
+/// Bytes of the list of trusted proxies.
+const PROXIES_BYTES_MAX: usize = 8192;
+
 /// What the gateway always does, when they say so.
 const ALWAYS: [(&str, &str, &str); 9] = [
     ("proxy_buffering", "off", "answers leave as they come"),
@@ -270,6 +273,10 @@ impl Reader<'_> {
                         .set
                         .entry("proxies".to_owned())
                         .or_insert_with(|| (String::new(), directive.origin.clone()));
+                    if known.0.len() > PROXIES_BYTES_MAX {
+                        self.refused(directive, "too many ranges");
+                        return;
+                    }
                     if !known.0.is_empty() {
                         known.0.push_str(", ");
                     }
@@ -311,6 +318,11 @@ impl Reader<'_> {
         let name = directive.args.first().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
         match name.as_str() {
             "host" => self.exact(directive, "endpoints are asked under their own name"),
+            "authorization" | "x-api-key" | "api-key" | "x-litellm-api-key"
+                if directive.args.get(1).is_some_and(|value| value.starts_with("$http_")) =>
+            {
+                self.changed(directive, "clients' keys are asked for by [[keys]], and reach no endpoint");
+            }
             "authorization" | "x-api-key" | "api-key" | "x-litellm-api-key" => {
                 self.refused(
                     directive,

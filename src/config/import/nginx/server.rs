@@ -13,6 +13,9 @@ use crate::config::units::Bytes;
 /// nginx's own bounds, where its file says nothing.
 const BODY_BYTES: u64 = 1 << 20;
 const READ_TIMEOUT_S: u64 = 60;
+/// Listeners of a kind, and certificates.
+const LISTEN_MAX: usize = 16;
+const CERTIFICATES_MAX: usize = 256;
 /// Locations of one server.
 const LOCATIONS_MAX: usize = 64;
 
@@ -149,6 +152,7 @@ impl Reader<'_> {
             }
         }
         if self.plan.doc.has("[server.tls]") {
+            let http2 = http2 || self.plan.doc.value("[server.tls]", "http2") == Some("true");
             self.plan.doc.section("[server.tls]").set("http2", http2, "");
         }
     }
@@ -174,6 +178,10 @@ impl Reader<'_> {
             .entry(format!("listen {header}"))
             .or_insert_with(|| (String::new(), directive.origin.clone()));
         let shown = quoted(address);
+        if known.0.split(", ").count() >= LISTEN_MAX {
+            self.refused(directive, "too many listeners: 16 are possible");
+            return;
+        }
         if !known.0.split(", ").any(|one| one == shown) {
             let between = if known.0.is_empty() { "" } else { ", " };
             known.0 = format!("{}{between}{shown}", known.0);
@@ -213,6 +221,10 @@ impl Reader<'_> {
                 self.set.insert("certificates".to_owned(), (pair, directive.origin.clone()));
             }
             Some(known) if known.contains(&pair) => {}
+            Some(known) if known.split("}, ").count() >= CERTIFICATES_MAX => {
+                self.refused(directive, "too many certificates: 256 are possible");
+                return;
+            }
             Some(known) => {
                 let all = format!("{known}, {pair}");
                 let more = all.split_once("}, ").map_or("", |(_, more)| more).to_owned();
@@ -346,7 +358,9 @@ impl Reader<'_> {
             self.changed(directive, "server.admin_listen has one address");
             return;
         }
-        let note = format!("{}; from other machines it can only be read", from(&directive.origin));
+        let others =
+            if address.ip().is_loopback() { "" } else { "; from other machines it can only be read" };
+        let note = format!("{}{others}", from(&directive.origin));
         self.plan.doc.section("[server]").text("admin_listen", address, note);
         self.plan.edge.admin = Some(directive.origin.clone());
         self.exact(directive, format!("server.admin_listen = {address}"));
@@ -395,19 +409,16 @@ impl Reader<'_> {
         let fine = |path: &str| path.starts_with('/') && path.len() <= 1024 && path.bytes().all(allowed);
         match args.as_slice() {
             [path] | ["^~", path] if fine(path) => {
-                self.exact(location, format!("a path of limits.zones: {path}"));
+                self.exact(location, format!("paths that begin with {path}"));
                 Some(vec![(*path).to_owned()])
             }
             ["=", path] if fine(path) => {
-                self.changed(location, format!("a path of limits.zones: all that begins with {path}"));
+                self.changed(location, format!("all paths that begin with {path}"));
                 Some(vec![(*path).to_owned()])
             }
             ["~" | "~*", pattern] => match units::prefixes(pattern) {
                 Some(paths) if paths.iter().all(|path| fine(path)) => {
-                    self.changed(
-                        location,
-                        format!("paths of limits.zones: all that begins with {}", paths.join(", ")),
-                    );
+                    self.changed(location, format!("all paths that begin with {}", paths.join(", ")));
                     Some(paths)
                 }
                 _ => {
@@ -432,7 +443,7 @@ impl Reader<'_> {
         let uri = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default();
         let same = |path: &String| uri.trim_end_matches('/') == path.trim_end_matches('/');
         if uri.is_empty() || paths.iter().all(same) {
-            self.exact(directive, "the gateway answers itself");
+            self.exact(directive, if self.litellm { "the gateway answers itself" } else { "[[endpoints]]" });
         } else {
             self.refused(
                 directive,
@@ -592,6 +603,12 @@ impl Reader<'_> {
         let own = std::time::Duration::from_secs(READ_TIMEOUT_S);
         let value = time.filter(|time| !time.is_zero()).unwrap_or(own).min(day);
         self.plan.edge.read_timeout = Some((value, chosen.map(|directive| directive.origin.clone())));
+        if !self.litellm {
+            let note = chosen.map_or("nginx's own".to_owned(), |directive| from(&directive.origin));
+            let section = self.plan.doc.section("[timeouts]");
+            section.time("first_byte", value, &note);
+            section.time("idle", value, note);
+        }
         let all = locations.iter().map(|location| location.scope.read_timeout).chain([outer.read_timeout]);
         let mut told: Vec<&Origin> = Vec::new();
         for directive in all.flatten() {

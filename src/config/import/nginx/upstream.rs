@@ -6,6 +6,9 @@ use super::parse::Directive;
 use super::{Reader, units};
 use crate::config::{Kind, Url};
 
+/// Servers that locations may lead to.
+const TARGETS_MAX: usize = 1000;
+
 impl Reader<'_> {
     /// All upstreams; `api` is the server whose locations count.
     pub(super) fn read_upstreams(&mut self, upstreams: &[&Directive], api: Option<&Directive>) {
@@ -42,7 +45,7 @@ impl Reader<'_> {
         let (scheme, rest) = target.split_once("://").unwrap_or(("http", target));
         let authority = rest.split('/').next().unwrap_or_default();
         let url = Url::parse(&format!("{scheme}://{authority}")).ok()?;
-        Some(self.plan.endpoint(url, Kind::Ollama, None, origin))
+        self.plan.endpoint(url, Kind::Ollama, None, origin)
     }
 
     fn read_upstream(&mut self, upstream: &Directive) {
@@ -120,7 +123,10 @@ fn collect(directive: Option<&Directive>, targets: &mut Vec<String>) {
         match inside.name.as_str() {
             "proxy_pass" => {
                 let target = inside.args.first().cloned().unwrap_or_default();
-                if !target.contains('$') && !targets.iter().any(|known| host(known) == host(&target)) {
+                if targets.len() < TARGETS_MAX
+                    && !target.contains('$')
+                    && !targets.iter().any(|known| host(known) == host(&target))
+                {
                     targets.push(target);
                 }
             }
