@@ -11,8 +11,6 @@ mod litellm;
 mod nginx;
 mod plan;
 mod report;
-#[cfg(test)]
-mod tests;
 mod toml;
 mod vars;
 mod yaml;

@@ -88,7 +88,7 @@ impl Doc {
             // Tables inside of a section follow it.
             let of =
                 |known: &&str| header.trim_start_matches('[').starts_with(known.trim_matches(['[', ']']));
-            known.or_else(|| ORDER.iter().position(|known| of(&known))).unwrap_or(ORDER.len())
+            known.or_else(|| ORDER.iter().position(of)).unwrap_or(ORDER.len())
         };
         // Tables inside of one stand by their names, so that the outer one comes first; those of an array in their order.
         let place = |header: &str| {

@@ -271,13 +271,11 @@ fn read_bodies(sections: &mut Sections<'_>, plan: &mut Plan) {
         plan.doc.section("[log]").set("mask", flag, from(&field.origin()));
         field.exact(format!("log.mask = {flag}"));
     }
-    if let Some(settings) = &mut sections.settings {
-        if let Some(field) = settings.take("include_cost_in_streaming_usage")
-            && let Some(flag) = field.flag()
-        {
-            plan.doc.section("[usage]").set("cost_in_answers", flag, from(&field.origin()));
-            field.exact(format!("usage.cost_in_answers = {flag}"));
-        }
+    if let Some(field) = pick(&mut sections.settings, "include_cost_in_streaming_usage")
+        && let Some(flag) = field.flag()
+    {
+        plan.doc.section("[usage]").set("cost_in_answers", flag, from(&field.origin()));
+        field.exact(format!("usage.cost_in_answers = {flag}"));
     }
 }
 

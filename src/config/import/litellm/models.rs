@@ -171,26 +171,9 @@ fn read_place<'a>(
         Some(field) => field.text()?.into_owned(),
         None => name.clone(),
     };
-    if model == "*" && custom.is_none() && params.field().get("api_base").is_none() {
-        let why = "any model of any provider: name the providers that are meant, e.g. \"openai/*\"";
-        model_field.as_ref().unwrap_or(&name_field).refused(why);
-        return None;
-    }
-    let (upstream, provider) = match split(&model, custom_text.as_deref()) {
-        Ok((upstream, provider)) => (upstream.to_owned(), provider),
-        Err(other) => {
-            let why =
-                format!("the provider {} speaks neither Ollama's nor OpenAI's API", quoted(shown(&other)));
-            model_field.as_ref().or(custom.as_ref()).unwrap_or(&name_field).refused(why);
-            return None;
-        }
-    };
-    let wild = upstream.ends_with('*') && !name.ends_with('*');
-    if let Some(mistake) = name_mistake(&upstream).or(wild.then_some("`*` stands for nothing in model_name"))
-    {
-        model_field.as_ref().unwrap_or(&name_field).refused(mistake);
-        return None;
-    }
+    let fields = (model_field.as_ref().unwrap_or(&name_field), custom.as_ref());
+    let any = custom.is_none() && params.field().get("api_base").is_none();
+    let (upstream, provider) = read_upstream(&name, &model, custom_text.as_deref(), any, fields)?;
     let endpoint = read_endpoint(params, provider, credentials, plan, &entry)?;
     let to = format!("models.{}", quoted(&name));
     match &model_field {
@@ -223,6 +206,36 @@ fn read_place<'a>(
         output_price: None,
         guardrails: None,
     })
+}
+
+/// What the endpoint is asked for, and whose it is. `any`: nothing but the model's name says where it is.
+fn read_upstream(
+    name: &str,
+    model: &str,
+    custom: Option<&str>,
+    any: bool,
+    (field, custom_field): (&Field<'_>, Option<&Field<'_>>),
+) -> Option<(String, Provider)> {
+    if any && model == "*" {
+        field.refused("any model of any provider: name the providers that are meant, e.g. \"openai/*\"");
+        return None;
+    }
+    let (upstream, provider) = match split(model, custom) {
+        Ok((upstream, provider)) => (upstream.to_owned(), provider),
+        Err(other) => {
+            let other = quoted(shown(&other));
+            let why = format!("the provider {other} speaks neither Ollama's nor OpenAI's API");
+            custom_field.unwrap_or(field).refused(why);
+            return None;
+        }
+    };
+    let wild = upstream.ends_with('*') && !name.ends_with('*');
+    if let Some(mistake) = name_mistake(&upstream).or(wild.then_some("`*` stands for nothing in model_name"))
+    {
+        field.refused(mistake);
+        return None;
+    }
+    Some((upstream, provider))
 }
 
 fn model_missing(to: &str, upstream: &str, name: &Field<'_>) {

@@ -5,14 +5,17 @@
 //! Source: nginx's documentation of each directive; inheritance as `ngx_http_merge_*`.
 
 mod limits;
+mod listen;
+mod location;
 mod parse;
 mod plain;
 mod server;
 mod units;
 mod upstream;
+mod value;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use super::Files;
@@ -126,7 +129,7 @@ impl Include<'_> {
         out
     }
 
-    fn file(&mut self, directive: &Directive, path: &PathBuf, depth: usize) -> Vec<Directive> {
+    fn file(&mut self, directive: &Directive, path: &Path, depth: usize) -> Vec<Directive> {
         self.read += 1;
         if self.read > FILES_MAX {
             self.tell(directive, Fate::Refused, "too many files are included");

@@ -176,6 +176,13 @@ impl Reader<'_> {
                     "a body is read whole before an endpoint is asked: the guard reads it",
                 );
             }
+            _ => self.read_proxied(directive, nowhere),
+        }
+    }
+
+    /// What concerns the way to what is behind.
+    fn read_proxied(&mut self, directive: &Directive, nowhere: bool) {
+        match directive.name.as_str() {
             "proxy_set_header" => self.read_set_header(directive),
             "proxy_connect_timeout" | "proxy_send_timeout" => self.read_hop(directive),
             "proxy_next_upstream" | "proxy_next_upstream_tries" | "proxy_next_upstream_timeout" => {
@@ -196,6 +203,15 @@ impl Reader<'_> {
             | "proxy_ssl_session_reuse" => {
                 self.ignored(directive, "answers of endpoints are the gateway's to judge");
             }
+            _ => self.read_guarded(directive, nowhere),
+        }
+    }
+
+    /// Who may come in, and what is known nowhere else.
+    fn read_guarded(&mut self, directive: &Directive, nowhere: bool) {
+        let name = directive.name.as_str();
+        let first = directive.args.first().map_or("", String::as_str);
+        match name {
             "map" | "geo" | "split_clients" => {
                 self.ignore_all(directive, "variables are not known here: what uses this one is told of");
             }
