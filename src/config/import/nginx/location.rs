@@ -26,10 +26,13 @@ impl Reader<'_> {
         let nested = directives.iter().any(|directive| directive.name == "location");
         if !proxied && !nested {
             self.ignored(location, "it proxies nothing: the gateway answers this path itself, or with 404");
+            let outside = std::mem::replace(&mut self.in_location, true);
             directives.iter().for_each(|directive| self.read_shared(directive, true));
+            self.in_location = outside;
             return;
         }
         let paths = if proxied { self.read_paths(location) } else { Some(Vec::new()) };
+        let outside = std::mem::replace(&mut self.in_location, true);
         for directive in &directives {
             match directive.name.as_str() {
                 "location" => self.read_location_block(directive, &scope, locations),
@@ -38,6 +41,7 @@ impl Reader<'_> {
                 _ => self.read_shared(directive, false),
             }
         }
+        self.in_location = outside;
         match paths {
             Some(paths) if !proxied => {
                 self.exact(location, "its locations");

@@ -39,6 +39,8 @@ struct Reader<'p> {
     zones: Vec<Zone>,
     /// Zones of `limit_conn_zone` and whether they tell clients apart.
     conn_zones: HashMap<String, bool>,
+    /// Inside of a location: what holds there holds for all paths here.
+    in_location: bool,
     /// Keys that were set, with their value and where.
     set: HashMap<String, (String, Origin)>,
 }
@@ -66,8 +68,15 @@ pub(super) fn read(
         Include { base: file.parent().unwrap_or(Path::new("")), files, report, read: 0, directives: 0 };
     let directives = include.expand(parsed, 0);
     plan.edge.present = true;
-    let mut reader =
-        Reader { report, plan, litellm, zones: Vec::new(), conn_zones: HashMap::new(), set: HashMap::new() };
+    let mut reader = Reader {
+        report,
+        plan,
+        litellm,
+        zones: Vec::new(),
+        conn_zones: HashMap::new(),
+        in_location: false,
+        set: HashMap::new(),
+    };
     reader.read_main(&directives);
     reader.sweep(&directives);
     Ok(())

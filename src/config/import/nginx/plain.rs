@@ -1,6 +1,6 @@
 //! Directives that need no context: a value to a key, or nothing at all.
 
-use super::super::report::{Fate, Origin};
+use super::super::report::Origin;
 use super::super::toml::from;
 use super::parse::Directive;
 use super::{Reader, units};
@@ -117,14 +117,17 @@ impl Reader<'_> {
             }
             return false;
         }
+        let note = if note.is_empty() && self.in_location { "for all paths" } else { note };
         let place = from(&directive.origin);
         let note_text = if note.is_empty() { place } else { format!("{place}; {note}") };
         self.plan.doc.section(header).set(key, &value, note_text);
         self.set.insert(to.clone(), (value.clone(), directive.origin.clone()));
-        let fate = if note.is_empty() { Fate::Exact } else { Fate::Changed };
-        let text =
-            if note.is_empty() { format!("{to} = {value}") } else { format!("{to} = {value}: {note}") };
-        self.tell(directive, fate, text);
+        // A header may hold what is nobody's business.
+        let told = if header == "[server.headers]" { to } else { format!("{to} = {value}") };
+        match note {
+            "" => self.exact(directive, told),
+            note => self.changed(directive, format!("{told}: {note}")),
+        }
         true
     }
 
@@ -154,6 +157,9 @@ impl Reader<'_> {
                         "true".to_owned(),
                         "whole JSON answers only, never a stream",
                     );
+                }
+                _ if self.was_set("server.gzip").is_some() => {
+                    self.changed(directive, "server.gzip is the same for all paths");
                 }
                 _ => self.exact(directive, "server.gzip = false"),
             },
@@ -228,8 +234,8 @@ impl Reader<'_> {
                 );
             }
             "if" => {
-                let block = directive.block.iter().flatten();
                 self.refused(directive, "conditions are not known here");
+                let block = directive.block.iter().flatten();
                 block.for_each(|inside| self.ignore_all(inside, "its condition is refused"));
             }
             _ if ACCESS.contains(&name) || name.starts_with("access_by_lua") || name.starts_with("js_") => {
@@ -314,7 +320,7 @@ impl Reader<'_> {
 
     fn read_access_log(&mut self, directive: &Directive) {
         let off = directive.args.first().is_some_and(|word| word == "off");
-        if self.plan.edge.access {
+        if self.plan.edge.access || self.in_location {
             self.changed(directive, "log.access is the same for all paths");
         } else if off {
             self.plan.edge.access = true;

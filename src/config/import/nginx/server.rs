@@ -239,6 +239,10 @@ impl Reader<'_> {
             name if name.starts_with("ssl_") => {
                 self.ignored(directive, "TLS is rustls': its ciphers, tickets and curves");
             }
+            "if" if inside(directive).next().is_some() && inside(directive).all(is_redirect) => {
+                self.changed(directive, "server.tls.redirect_http: every request to a plain listener");
+                inside(directive).for_each(|redirect| self.read_return(redirect));
+            }
             "return" if nowhere => {
                 self.ignored(directive, "the gateway answers this path itself, or with 404")
             }
@@ -304,8 +308,8 @@ fn purpose(server: &Directive) -> Purpose {
         inside(location).any(|directive| directive.name == "stub_status")
             || location.args.last().is_some_and(|path| path.starts_with("/metrics"))
     };
-    let redirects =
-        inside(server).any(is_redirect) || locations().any(|location| inside(location).any(is_redirect));
+    let holders = inside(server).filter(|directive| matches!(directive.name.as_str(), "location" | "if"));
+    let redirects = inside(server).chain(holders.flat_map(inside)).any(is_redirect);
     if locations().any(|location| passes(&location) && !shows(&location)) {
         Purpose::Api
     } else if redirects {
