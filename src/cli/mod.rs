@@ -4,6 +4,7 @@ pub mod check;
 pub mod demo;
 pub mod effective;
 pub mod guard;
+pub mod import;
 pub mod serve;
 pub mod sim;
 pub mod talk;
@@ -40,6 +41,8 @@ enum Command {
         /// The file to check.
         file: PathBuf,
     },
+    /// Make a configuration of LiteLLM's and nginx's, and report what became of each line.
+    Import(import::ImportArgs),
     /// Print the effective configuration.
     Config {
         /// The file to read; found as by `serve` if left out.
@@ -72,6 +75,7 @@ pub fn run() -> ExitCode {
         Command::Serve { config, take_over } => serve::run(config.as_deref(), take_over.as_deref()),
         Command::Demo => demo::run(),
         Command::Check { file } => check::run(&file),
+        Command::Import(args) => import::run(&args),
         Command::Config { config } => effective::run(config.as_deref()),
         Command::Guard(args) => guard::run(&args),
         Command::Drain(admin) => talk::run(&admin, "POST", "/drain"),

@@ -13,6 +13,7 @@ mod defaults;
 pub mod edge;
 pub mod fleet;
 pub mod guard;
+pub mod import;
 pub(crate) mod moment;
 pub mod observe;
 pub mod prices;

@@ -217,7 +217,7 @@ fn list(items: impl Iterator<Item = impl Display>) -> String {
 }
 
 /// A basic string of TOML 1.0.
-fn quoted(value: impl Display) -> String {
+pub(super) fn quoted(value: impl Display) -> String {
     let mut out = String::from("\"");
     for letter in value.to_string().chars() {
         match letter {
