@@ -27,7 +27,7 @@ impl Chance {
     /// The stream `stream` of a seed.
     #[must_use]
     pub fn new(seed: u64, stream: u64) -> Self {
-        Self { state: mix(seed.wrapping_add(STEP) ^ mix(stream.wrapping_mul(STEP) ^ 0x5851_f42d_4c95_7f2d)) }
+        Self { state: mix(mix(seed.wrapping_add(STEP)).wrapping_add(stream.wrapping_mul(STEP))) }
     }
 
     /// 64 bits.

@@ -4,11 +4,15 @@
 //! A set takes about 600 KiB a kind of work; recording is an index and an addition.
 
 use hdrhistogram::Histogram;
+use serde::Serialize;
 
 use crate::outcome::Outcome;
 
 /// Longest time that is told apart, in microseconds.
 const TIME_MAX_US: u64 = 3_600_000_000;
+/// Examples that are kept of each outcome by each thread, and bytes of an answer in one.
+const EXAMPLES_MAX: usize = 3;
+const EXAMPLE_BYTES: usize = 240;
 /// Statuses that are told apart; there are no more in practice.
 const STATUSES_MAX: usize = 64;
 
@@ -20,9 +24,10 @@ impl Times {
     /// An empty one with so many significant digits, from 1 to 4.
     #[must_use]
     pub fn new(digits: u8) -> Self {
-        let made = Histogram::new_with_bounds(1, TIME_MAX_US, digits.clamp(1, 4));
-        // Bounds and digits are in range; if they were not, the default grows by itself.
-        Self(made.unwrap_or_else(|_| Histogram::new_from(&fallback())))
+        match Histogram::new_with_bounds(1, TIME_MAX_US, digits.clamp(1, 4)) {
+            Ok(histogram) => Self(histogram),
+            Err(_) => unreachable!("bounds and digits are in range"),
+        }
     }
 
     /// Adds a time.
@@ -63,11 +68,6 @@ impl Times {
     pub fn max_ms(&self) -> f64 {
         self.0.max() as f64 / 1e3
     }
-}
-
-fn fallback() -> Histogram<u64> {
-    #[expect(clippy::unwrap_used, reason = "three digits are in range; there is no other way to make one")]
-    Histogram::new(3).unwrap()
 }
 
 /// One request that has ended.
@@ -126,6 +126,23 @@ pub struct StatusMeasure {
     pub status: u16,
     /// Due to last byte.
     pub latency: Times,
+}
+
+/// One request that went wrong, to begin looking with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Example {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Its number: its text begins with `q` and this in hexadecimal.
+    pub index: u64,
+    /// Its work.
+    pub work: String,
+    /// The status; 0: none came.
+    pub status: u16,
+    /// Milliseconds of the run when it was due.
+    pub due_ms: u64,
+    /// How the answer begins, as far as it was kept.
+    pub answer: String,
 }
 
 /// What one second was like; times and counts of requests that ended in it.
@@ -191,6 +208,8 @@ pub struct Measures {
     pub events: u64,
     /// Bytes that came.
     pub bytes_in: u64,
+    /// Requests that went wrong, the first ones of each outcome.
+    pub examples: Vec<Example>,
     /// The second that runs.
     second: Second,
 }
@@ -215,6 +234,7 @@ impl Measures {
             resent: 0,
             events: 0,
             bytes_in: 0,
+            examples: Vec::new(),
             second: Second::new(0),
         }
     }
@@ -291,6 +311,22 @@ impl Measures {
         }
     }
 
+    /// Keeps a request that went wrong, if there are not enough of its outcome.
+    pub fn note_example(&mut self, sample: &Sample, index: u64, work: &str, answer: &[u8]) {
+        let alike = self.examples.iter().filter(|example| example.outcome == sample.outcome).count();
+        if alike < EXAMPLES_MAX {
+            let begin = answer.get(..EXAMPLE_BYTES.min(answer.len())).unwrap_or_default();
+            self.examples.push(Example {
+                outcome: sample.outcome,
+                index,
+                work: work.to_owned(),
+                status: sample.status,
+                due_ms: sample.due_us / 1000,
+                answer: String::from_utf8_lossy(begin).into_owned(),
+            });
+        }
+    }
+
     fn status(&mut self, status: u16, latency_us: u64) {
         let found = self.statuses.iter_mut().find(|known| known.status == status);
         if let Some(known) = found {
@@ -330,6 +366,7 @@ impl Measures {
         }
         self.lag.add(&other.lag);
         self.connects.add(&other.connects);
+        self.examples.extend_from_slice(&other.examples);
         self.resent += other.resent;
         self.events += other.events;
         self.bytes_in += other.bytes_in;

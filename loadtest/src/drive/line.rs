@@ -52,6 +52,7 @@ impl Line {
     pub async fn run(&mut self, index: u64, due_us: u64) -> Outcome {
         let Self { worker, request, .. } = self;
         worker.plan.write(index, request);
+        self.body.clear();
         let mut sample = Sample {
             work: request.work,
             key: request.key,
@@ -80,6 +81,10 @@ impl Line {
         self.watch.clear();
         sample.end_us = self.worker.clock.now_us();
         self.worker.end(&sample, self.request.hit);
+        if sample.outcome.is_error() {
+            let work = self.worker.plan.scenario.work.get(sample.work).map_or("", |work| work.name.as_str());
+            self.worker.measures.borrow_mut().note_example(&sample, index, work, &self.body);
+        }
         sample.outcome
     }
 

@@ -161,6 +161,21 @@ fn counts(out: &mut String, report: &Report) {
         report.resent,
         report.cpu_seconds
     );
+    if !report.examples.is_empty() {
+        out.push_str("<h2>What went wrong, for example</h2>\n");
+        let rows = report.examples.iter().map(|example| {
+            format!(
+                "<tr><td>{}</td><td>q{:x}</td><td>{}</td><td>{}</td><td>{}</td><td><code>{}</code></td></tr>",
+                example.outcome.name(),
+                example.index,
+                escape(&example.work),
+                example.due_ms,
+                example.status,
+                escape(&example.answer.escape_debug().to_string())
+            )
+        });
+        table(out, &["outcome", "request", "work", "due at ms", "status", "answer"], rows);
+    }
     if let Some(fairness) = report.fairness {
         let _ = writeln!(out, "<h2>Keys</h2>\n<p>Jain's index {fairness:.3}</p>");
         let rows = report.keys.iter().map(|key| {

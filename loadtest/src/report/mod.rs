@@ -7,7 +7,7 @@ mod table;
 use serde::Serialize;
 
 use crate::drive::Run;
-use crate::measure::Times;
+use crate::measure::{Example, Times};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::plan::summary::Summary;
@@ -181,6 +181,8 @@ pub struct Report {
     pub bytes_in: u64,
     /// User and system time of the load test, in seconds.
     pub cpu_seconds: f64,
+    /// Requests that went wrong, the first ones of each outcome.
+    pub examples: Vec<Example>,
     /// The seconds.
     pub seconds: Vec<SecondReport>,
 }
@@ -251,6 +253,7 @@ impl Report {
             resent: measures.resent,
             bytes_in: measures.bytes_in,
             cpu_seconds: run.cpu_us as f64 / 1e6,
+            examples: measures.examples.clone(),
             seconds: run.seconds.iter().map(second).collect(),
         }
     }

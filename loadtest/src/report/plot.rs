@@ -97,7 +97,7 @@ struct Axis {
 
 impl Axis {
     fn new(lowest: f64, highest: f64, log: bool) -> Self {
-        if log && lowest.is_finite() {
+        if log && lowest > 0.0 && lowest.is_finite() {
             let (low, high) = (lowest.log10().floor(), highest.log10().ceil());
             let high = if high > low { high } else { low + 1.0 };
             let ticks = (0..=(high - low).min(12.0) as i32).map(|step| 10f64.powf(low + f64::from(step)));

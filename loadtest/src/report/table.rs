@@ -49,12 +49,40 @@ pub fn table(report: &Report) -> String {
     }
     row(&mut out, "connecting", &report.connects);
     row(&mut out, "sent late by", &report.lag);
+    keys(&mut out, report);
+    examples(&mut out, report);
+    objectives(&mut out, report);
+    out
+}
+
+fn keys(out: &mut String, report: &Report) {
     if let Some(fairness) = report.fairness {
         let _ = writeln!(out, "\nkeys (fairness {fairness:.3}):");
         for key in &report.keys {
             let _ = writeln!(out, "  {:22} {:>9} offered {:>9} served", key.name, key.offered, key.served);
         }
     }
+}
+
+fn examples(out: &mut String, report: &Report) {
+    if !report.examples.is_empty() {
+        let _ = writeln!(out, "\nwhat went wrong, for example:");
+    }
+    for example in &report.examples {
+        let _ = writeln!(
+            out,
+            "  {:12} q{:x} ({}) due at {} ms, status {}: {}",
+            example.outcome.name(),
+            example.index,
+            example.work,
+            example.due_ms,
+            example.status,
+            example.answer.escape_debug()
+        );
+    }
+}
+
+fn objectives(out: &mut String, report: &Report) {
     let _ = writeln!(out, "\nobjectives:");
     for objective in &report.objectives {
         let mark = if objective.held { "holds " } else { "MISSED" };
@@ -67,7 +95,6 @@ pub fn table(report: &Report) -> String {
             number(objective.measured)
         );
     }
-    out
 }
 
 fn head(out: &mut String) {
