@@ -45,25 +45,56 @@ fn development_is_served() {
 
 #[test]
 fn production_is_served_by_tls_with_keys_and_guards() {
-    let (_sims, addresses) = sims(3);
-    let made =
-        rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    let (cert, key) = (scratch("tls-cert.pem"), scratch("tls-key.pem"));
+    for (protocol, more) in [("http/1.1", &[][..]), ("h2", &["--h2", "--streams", "16"])] {
+        let (_sims, addresses) = sims(3);
+        let made =
+            rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let (cert, key) = (scratch("tls-cert.pem"), scratch("tls-key.pem"));
+        fs::write(&cert, made.cert.pem()).unwrap();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let files = [("\"cert.pem\"", format!("{cert:?}")), ("\"key.pem\"", format!("{key:?}"))];
+        let files: Vec<(&str, &str)> = files.iter().map(|(from, to)| (*from, to.as_str())).collect();
+        let gateway = gateway("production.toml", &addresses, &files);
+        let target = format!("https://{}", gateway.word("https="));
+        let arguments = ["--target", &target, "--ca", cert.to_str().unwrap(), "--seconds", "5"];
+        let (report, text) = report("production", &[&arguments, more].concat());
+        assert_eq!(report["about"]["protocol"], protocol);
+        let requests = report["requests"].as_u64().unwrap();
+        assert!(requests > 100, "{text}");
+        assert_eq!(outcome(&report, "ok") + outcome(&report, "shed"), requests, "{text}");
+        assert!(outcome(&report, "shed") * 20 <= requests, "{text}");
+        let refused = report["statuses"].as_array().unwrap().iter().find(|status| status["status"] == 400);
+        assert!(refused.is_some(), "a guard has refused something: {text}");
+        assert!(report["fairness"].as_f64().unwrap() > 0.95, "{text}");
+        let connects = report["connects"]["count"].as_u64().unwrap();
+        assert!(protocol == "http/1.1" || connects <= 2, "h2 shares connections: {connects}");
+    }
+}
+
+#[test]
+fn a_burst_over_h2_is_whole() {
+    // Bodies beyond the first windows, more streams than one connection takes, and streams beside them.
+    let (_sims, addresses) = sims(1);
+    let gateway = gateway("plain.toml", &addresses, &[("listen = [\"127.0.0.1:0\"]", &tls())]);
+    let target = format!("https://{}", gateway.word("https="));
+    let path = scratch("burst.toml");
+    let text = "about = ''\n[load]\nmode = 'closed'\ntime = '2s'\nconnections = 96\n\
+                [[work]]\nname = 'long'\nkind = 'chat'\nmodel = 'llama3.2'\nwords = { law = 'uniform', min = 10, max = 15000 }\nanswer_tokens = 400\n\
+                [[work]]\nname = 'stream'\nkind = 'stream'\nmodel = 'llama3.2'\nanswer_tokens = 100\n\
+                [[work]]\nname = 'vectors'\nkind = 'embeddings'\nmodel = 'nomic-embed-text'\n[sla]\nerror_share_max = 0.0\n";
+    fs::write(&path, text).unwrap();
+    let output = load(&["run", path.to_str().unwrap(), "--target", &target, "--insecure", "--h2", "--quiet"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The settings of a TLS listener in place of a plain one.
+fn tls() -> String {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (cert, key) = (scratch("burst-cert.pem"), scratch("burst-key.pem"));
     fs::write(&cert, made.cert.pem()).unwrap();
     fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let files = [("\"cert.pem\"", format!("{cert:?}")), ("\"key.pem\"", format!("{key:?}"))];
-    let files: Vec<(&str, &str)> = files.iter().map(|(from, to)| (*from, to.as_str())).collect();
-    let gateway = gateway("production.toml", &addresses, &files);
-    let target = format!("https://{}", gateway.word("https="));
-    let arguments = ["--target", &target, "--ca", cert.to_str().unwrap(), "--seconds", "5"];
-    let (report, text) = report("production", &arguments);
-    let requests = report["requests"].as_u64().unwrap();
-    assert!(requests > 100, "{text}");
-    assert_eq!(outcome(&report, "ok") + outcome(&report, "shed"), requests, "{text}");
-    assert!(outcome(&report, "shed") * 20 <= requests, "{text}");
-    let refused = report["statuses"].as_array().unwrap().iter().find(|status| status["status"] == 400);
-    assert!(refused.is_some(), "a guard has refused something: {text}");
-    assert!(report["fairness"].as_f64().unwrap() > 0.95, "{text}");
+    format!("listen = []\ntls = {{ listen = [\"127.0.0.1:0\"], cert = {cert:?}, key = {key:?} }}")
 }
 
 #[test]

@@ -1,6 +1,8 @@
-//! Answers: framed ([`http1`]), read ([`json`], [`judge`]), and told apart into outcomes. No sockets, no clock.
+//! Answers: framed ([`http1`], [`frames`]), read ([`json`], [`judge`]), and told apart into outcomes. No sockets, no clock.
 
 pub mod echo;
+pub mod frames;
+pub mod hpack;
 pub mod http1;
 pub mod json;
 pub mod judge;

@@ -32,6 +32,12 @@ pub(super) struct RunArgs {
     /// Threads, each with its own ring and its part of the load
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
+    /// Speak HTTP/2: by agreement over TLS, in the clear as if the server were known to
+    #[arg(long)]
+    h2: bool,
+    /// Requests at once on a connection of HTTP/2; `connections` then counts requests
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "h2")]
+    streams: usize,
     /// Authorities for https, a PEM file; otherwise the system's
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     ca: Option<PathBuf>,
@@ -73,7 +79,7 @@ fn ready(args: &RunArgs) -> Result<(String, Arc<Plan>, Options), String> {
         };
         let server =
             ServerName::try_from(target.host.clone()).map_err(|error| format!("{}: {error}", target.host))?;
-        Some((secure::config(trust, false)?, server))
+        Some((secure::config(trust, args.h2)?, server))
     } else {
         None
     };
@@ -87,8 +93,15 @@ fn ready(args: &RunArgs) -> Result<(String, Arc<Plan>, Options), String> {
     if !(1..=256).contains(&args.threads) {
         return Err("--threads: from 1 to 256".to_owned());
     }
+    if !(1..=1000).contains(&args.streams) {
+        return Err("--streams: from 1 to 1000".to_owned());
+    }
     let dial = Dial { addr: target.resolve()?, tls };
-    Ok((name, Arc::new(Plan::new(scenario, target)), Options { dial, threads: args.threads }))
+    Ok((
+        name,
+        Arc::new(Plan::new(scenario, target)),
+        Options { dial, threads: args.threads, h2: args.h2.then_some(args.streams) },
+    ))
 }
 
 /// Sends the load and tells of it; whether all objectives hold.
@@ -97,7 +110,8 @@ fn send(args: &RunArgs, name: &str, plan: &Arc<Plan>, options: &Options) -> Resu
     let progress = Progress::new(plan.scenario.time(), args.quiet);
     let run = drive::run(plan, options, |second| progress.show(second))?;
     progress.end();
-    let report = Report::new(name, plan, &summary, &run, "http/1.1", options.threads);
+    let protocol = if options.h2.is_some() { "h2" } else { "http/1.1" };
+    let report = Report::new(name, plan, &summary, &run, protocol, options.threads);
     say(&report.table());
     if let Some(path) = &args.json {
         write(path, &report.json()?)?;

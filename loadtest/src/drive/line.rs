@@ -1,4 +1,4 @@
-//! One HTTP/1.1 connection and the requests that go over it, one at a time.
+//! One request after the other, over one HTTP/1.1 connection, or as one of several at once over HTTP/2 ([`super::h2`]).
 //!
 //! Everything a request needs is kept by the line and used again: once its buffers have grown, a request allocates nothing.
 //! A kept connection that turns out to be closed before a byte of the answer came is replaced and the request sent
@@ -18,18 +18,20 @@ use crate::plan::Request;
 
 /// A connection, or the place of one.
 pub struct Line {
-    worker: Rc<Worker>,
-    watch: Rc<Watch>,
+    pub(super) worker: Rc<Worker>,
+    pub(super) watch: Rc<Watch>,
+    /// Which line of its thread it is.
+    pub(super) number: usize,
     link: Option<Link>,
-    request: Request,
-    /// Received, not read yet.
-    raw: Vec<u8>,
+    pub(super) request: Request,
+    /// Received, not read yet; over HTTP/2 the fields that are sent.
+    pub(super) raw: Vec<u8>,
     /// Content, not judged yet.
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 /// How an attempt went.
-enum Attempt {
+pub(super) enum Attempt {
     Ended(Outcome),
     /// The kept connection was closed before any answer.
     Stale,
@@ -40,6 +42,7 @@ impl Line {
     pub fn new(worker: &Rc<Worker>) -> Self {
         Self {
             watch: worker.watches.add(),
+            number: worker.lines.replace(worker.lines.get() + 1),
             worker: Rc::clone(worker),
             link: None,
             request: Request::default(),
@@ -89,6 +92,9 @@ impl Line {
     }
 
     async fn attempt(&mut self, sample: &mut Sample) -> Attempt {
+        if self.worker.h2.is_some() {
+            return self.attempt_h2(sample).await;
+        }
         let deadline = sample.due_us.saturating_add(self.worker.timeout_us);
         let (mut link, kept) = match self.link.take() {
             Some(link) => (link, true),
@@ -101,10 +107,7 @@ impl Line {
             },
         };
         self.watch.set(deadline);
-        if !sample.resent {
-            sample.sent_us = self.worker.clock.now_us();
-            self.worker.measures.borrow_mut().note_sent(sample.due_us, sample.sent_us);
-        }
+        self.note_sent(sample);
         let (written, bytes) = link.write(self.request.take(), &self.watch).await;
         self.request.give_back(bytes);
         if written.is_err() {
@@ -121,8 +124,16 @@ impl Line {
         Ok(link)
     }
 
+    /// Its first byte leaves.
+    pub(super) fn note_sent(&self, sample: &mut Sample) {
+        if !sample.resent {
+            sample.sent_us = self.worker.clock.now_us();
+            self.worker.measures.borrow_mut().note_sent(sample.due_us, sample.sent_us);
+        }
+    }
+
     /// The connection ended before a byte of the answer.
-    fn unanswered(&self, kept: bool, sample: &Sample) -> Attempt {
+    pub(super) fn unanswered(&self, kept: bool, sample: &Sample) -> Attempt {
         if self.watch.is_fired() {
             Attempt::Ended(Outcome::Timeout)
         } else if kept && !sample.resent {
@@ -172,7 +183,7 @@ impl Line {
         Attempt::Ended(judge.end(sample.status, &self.body, self.request.text(), shed))
     }
 
-    fn note_events(&mut self, judge: &mut Judge, sample: &mut Sample, last: &mut Option<u64>) {
+    pub(super) fn note_events(&mut self, judge: &mut Judge, sample: &mut Sample, last: &mut Option<u64>) {
         let count = judge.read_events(&mut self.body, self.request.text());
         if count == 0 {
             return;

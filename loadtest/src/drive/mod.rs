@@ -1,6 +1,7 @@
 //! Sends a plan: threads that share nothing but the plan and the epoch, and the seconds they report.
 
 mod closed;
+mod h2;
 mod line;
 mod open;
 mod worker;
@@ -26,6 +27,8 @@ pub struct Options {
     pub dial: Dial,
     /// Threads, each with its part of the connections and arrivals.
     pub threads: usize,
+    /// HTTP/2 with so many requests at once on a connection; otherwise HTTP/1.1.
+    pub h2: Option<usize>,
 }
 
 /// What a run has measured.
@@ -51,7 +54,14 @@ pub fn run(plan: &Arc<Plan>, options: &Options, mut on_second: impl FnMut(&Secon
     let (seconds_to, seconds_from) = mpsc::channel::<Second>();
     let mut running = Vec::with_capacity(threads);
     for number in 0..threads {
-        let part = Part { plan: Arc::clone(plan), dial: options.dial.clone(), number, threads, epoch };
+        let part = Part {
+            plan: Arc::clone(plan),
+            dial: options.dial.clone(),
+            number,
+            threads,
+            epoch,
+            h2: options.h2,
+        };
         let seconds_to = seconds_to.clone();
         let spawned =
             thread::Builder::new().name(format!("load {number}")).spawn(move || part.run(&seconds_to));

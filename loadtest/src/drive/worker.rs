@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use super::{closed, open};
+use super::{closed, h2, open};
 use crate::measure::{Measures, Sample, Second};
 use crate::net::clock::{Clock, sleep};
 use crate::net::dial::Dial;
@@ -32,6 +32,8 @@ pub struct Part {
     pub threads: usize,
     /// When it begins.
     pub epoch: Instant,
+    /// HTTP/2 with so many requests at once on a connection.
+    pub h2: Option<usize>,
 }
 
 /// What the connections of a thread share.
@@ -46,6 +48,10 @@ pub struct Worker {
     /// Where seconds go; nowhere once the run is over, so that who listens sees its end.
     seconds: RefCell<Option<Sender<Second>>>,
     pub timeout_us: u64,
+    /// Lines that there are.
+    pub lines: Cell<usize>,
+    /// The connections of HTTP/2, if that is spoken.
+    pub h2: Option<h2::Pool>,
     pub number: usize,
     pub threads: usize,
 }
@@ -73,6 +79,8 @@ impl Part {
             open: Cell::new(0),
             seconds: RefCell::new(Some(seconds)),
             timeout_us: micros(load.timeout),
+            lines: Cell::new(0),
+            h2: self.h2.map(h2::Pool::new),
             plan: Arc::clone(&self.plan),
             dial: self.dial,
             number: self.number,

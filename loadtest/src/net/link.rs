@@ -3,10 +3,15 @@
 //! Reads append to a buffer that goes to the kernel and comes back, and everything that waits ends when the deadline of
 //! the connection's [`Watch`] has passed.
 
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 
 use monoio::buf::{IoBuf as _, IoBufMut as _};
-use monoio::io::{CancelableAsyncReadRent as _, CancelableAsyncWriteRent as _};
+use monoio::io::{
+    AsyncReadRent as _, AsyncWriteRentExt as _, CancelableAsyncReadRent as _, CancelableAsyncWriteRent as _,
+    OwnedReadHalf, OwnedWriteHalf, Splitable as _,
+};
 use monoio::net::TcpStream;
 
 use super::secure::Session;
@@ -69,6 +74,23 @@ impl Link {
         }
     }
 
+    /// Whether the peer agreed to speak HTTP/2; in the clear it is assumed to know.
+    #[must_use]
+    pub fn speaks_h2(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| tls.session.protocol() == Some(b"h2"))
+    }
+
+    /// Both directions apart, for several requests at once. Nothing of them is cancelled: who waits no longer lets go.
+    #[must_use]
+    pub fn split(self) -> (Reading, Writing) {
+        let (reading, writing) = self.tcp.into_split();
+        let session = self.tls.map(|tls| Rc::new(RefCell::new(tls.session)));
+        (
+            Reading { tcp: reading, session: session.clone(), sealed: Vec::new() },
+            Writing { tcp: writing, session, sealed: Vec::new() },
+        )
+    }
+
     /// The TLS handshake; nothing in the clear.
     pub(super) async fn handshake(&mut self, watch: &Watch) -> io::Result<()> {
         let Self { tcp, tls } = self;
@@ -87,6 +109,70 @@ impl Link {
             opened?;
         }
         flush(tcp, tls, watch).await
+    }
+}
+
+/// The direction from the target.
+pub struct Reading {
+    tcp: OwnedReadHalf<TcpStream>,
+    session: Option<Rc<RefCell<Session>>>,
+    sealed: Vec<u8>,
+}
+
+impl Reading {
+    /// As [`Link::read`].
+    pub async fn read(&mut self, mut into: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        let Some(session) = &self.session else {
+            into.reserve(SEALED);
+            let (begin, end) = (into.len(), into.capacity());
+            let (result, slice) = self.tcp.read(into.slice_mut(begin..end)).await;
+            return (result, slice.into_inner());
+        };
+        loop {
+            let mut buffer = std::mem::take(&mut self.sealed);
+            buffer.clear();
+            buffer.reserve(SEALED);
+            let (result, buffer) = self.tcp.read(buffer).await;
+            self.sealed = buffer;
+            let opened = match result {
+                Ok(0) => return (Ok(0), into),
+                Ok(_) => session.borrow_mut().open(&self.sealed, &mut into),
+                Err(error) => Err(error),
+            };
+            match opened {
+                Ok(0) => {}
+                opened => return (opened, into),
+            }
+        }
+    }
+}
+
+/// The direction to the target.
+pub struct Writing {
+    tcp: OwnedWriteHalf<TcpStream>,
+    session: Option<Rc<RefCell<Session>>>,
+    sealed: Vec<u8>,
+}
+
+impl Writing {
+    /// As [`Link::write`].
+    pub async fn write(&mut self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        let Some(session) = &self.session else {
+            let (result, bytes) = self.tcp.write_all(bytes).await;
+            return (result.map(drop), bytes);
+        };
+        let mut sealed = std::mem::take(&mut self.sealed);
+        sealed.clear();
+        let ready = {
+            let mut session = session.borrow_mut();
+            session.seal(&bytes).and_then(|()| session.take_outgoing(&mut sealed))
+        };
+        if let Err(error) = ready {
+            return (Err(error), bytes);
+        }
+        let (result, sealed) = self.tcp.write_all(sealed).await;
+        self.sealed = sealed;
+        (result.map(drop), bytes)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use monoio::io::{CancelHandle, Canceller};
@@ -20,6 +21,7 @@ pub struct Watch {
     at_us: Cell<u64>,
     fired: Cell<bool>,
     canceller: RefCell<Canceller>,
+    waker: Cell<Option<Waker>>,
 }
 
 impl Watch {
@@ -40,6 +42,12 @@ impl Watch {
         self.fired.get()
     }
 
+    /// The same, for a task that is to be woken by it.
+    pub fn poll_fired(&self, cx: &Context<'_>) -> bool {
+        self.waker.set(Some(cx.waker().clone()));
+        self.fired.get()
+    }
+
     pub(super) fn handle(&self) -> CancelHandle {
         self.canceller.borrow().handle()
     }
@@ -49,6 +57,9 @@ impl Watch {
         self.fired.set(true);
         let canceller = self.canceller.take().cancel();
         self.canceller.replace(canceller);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 }
 
@@ -80,6 +91,7 @@ impl Watches {
             at_us: Cell::new(0),
             fired: Cell::new(false),
             canceller: RefCell::new(Canceller::new()),
+            waker: Cell::new(None),
         });
         self.table.borrow_mut().push(Rc::clone(&watch));
         watch
