@@ -98,6 +98,26 @@ fn tls() -> String {
 }
 
 #[test]
+fn an_endpoint_that_dies_costs_no_request() {
+    let (mut sims, addresses) = sims(3);
+    let gateway = gateway("failover.toml", &addresses, &[]);
+    let target = format!("http://{}", gateway.word("http="));
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(2500));
+        sims[1].kill();
+        sims
+    });
+    let (report, text) = report("failover", &["--target", &target, "--seconds", "5"]);
+    drop(killer.join().unwrap());
+    let requests = report["requests"].as_u64().unwrap();
+    assert!(requests > 150, "{text}");
+    // Streams that had begun on the dead endpoint are broken and say so; everything else is answered.
+    let broken = outcome(&report, "error_event") + outcome(&report, "cut");
+    assert_eq!(outcome(&report, "ok") + broken, requests, "{text}");
+    assert!(broken <= 5, "{text}");
+}
+
+#[test]
 fn a_key_that_is_not_known_is_no_success() {
     let (_sims, addresses) = sims(3);
     let gateway = gateway("restricted.toml", &addresses, &[]);

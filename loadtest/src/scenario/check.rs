@@ -193,8 +193,10 @@ mod tests {
         scenario.scale_time(std::time::Duration::from_secs(10));
         scenario.scale_rate(41.0);
         let phase = &scenario.load.phases[1];
-        assert_eq!((phase.time.as_secs(), phase.burst, phase.every.unwrap().as_secs()), (6, 10, 2));
+        assert_eq!((phase.time.as_secs(), phase.burst, phase.every.unwrap().as_secs()), (6, 10, 1));
         assert!((phase.rate - 41.0).abs() < 1e-9);
+        scenario.scale_time(std::time::Duration::from_secs(1));
+        assert_eq!(scenario.load.phases[1].every.unwrap().as_millis(), 300);
     }
 
     #[test]

@@ -342,13 +342,14 @@ impl Scenario {
         self.load.phases.iter().map(|phase| phase.rate.max(phase.to.unwrap_or(0.0))).fold(0.0, f64::max)
     }
 
-    /// Makes it last so long; phases, warm-up and the time between bursts keep their proportions.
+    /// Makes it last so long; phases and warm-up keep their proportions. Bursts come as often as before, but at least
+    /// once in a phase that has become shorter than the time between them.
     pub fn scale_time(&mut self, time: Duration) {
         let factor = time.as_secs_f64() / self.time().as_secs_f64().max(1e-9);
         let scaled = |time: Duration| time.mul_f64(factor);
         for phase in &mut self.load.phases {
             phase.time = scaled(phase.time);
-            phase.every = phase.every.map(scaled);
+            phase.every = phase.every.map(|every| if every < phase.time { every } else { phase.time / 2 });
         }
         self.load.time = self.load.time.map(scaled);
         if factor < 1.0 {
