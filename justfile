@@ -6,8 +6,8 @@ default:
 
 # Format, lints, and a build of everything
 check:
-    cargo fmt --check
-    cargo clippy --locked --all-targets --quiet -- --deny warnings
+    cargo fmt --all --check
+    cargo clippy --locked --workspace --all-targets --quiet -- --deny warnings
 
 # Everything that CI runs: checks, and every test with both drivers
 test:
@@ -15,11 +15,15 @@ test:
 
 # Format the sources
 fmt:
-    cargo fmt
+    cargo fmt --all
 
 # Micro-benchmarks
 bench *arguments:
     cargo bench --locked {{arguments}}
+
+# Run a load test: `just load chat-product --target http://127.0.0.1:8000`; docs/loadtest.md
+load *arguments:
+    cargo run --release --locked --package corelane-load -- run {{arguments}}
 
 # Run each fuzz target for so many seconds; needs cargo-fuzz and a nightly toolchain
 fuzz seconds="60":
