@@ -94,8 +94,8 @@ const ROOMS: [Room; 38] = [
     room(
         "explain",
         &[
-            "api", "breaker", "catalog", "config", "guard", "limit", "reading", "refusal", "registry",
-            "retry", "route", "wire", "world",
+            "api", "breaker", "cache", "catalog", "config", "guard", "limit", "reading", "refusal",
+            "registry", "retry", "route", "wire", "world",
         ],
         "asks every decision without effect; the time is an argument",
     ),

@@ -8,6 +8,7 @@ use super::judged::judge;
 use super::{Ask, Report, Sight, Stage, deadlines};
 use crate::api::{Failure, FailureKind, Task, Texts, View};
 use crate::breaker::{Breaker, State};
+use crate::cache::Plan;
 use crate::catalog::pick::{Look, Outcome, Review, Standing};
 use crate::catalog::{Catalog, Deployment};
 use crate::config::Strategy;
@@ -32,6 +33,7 @@ pub async fn explain<'a, T: Turns>(
     let settings = &ask.world.config.fallbacks;
     let mut profile = profile_of(ask, first);
     let passed = judge(ask, profile, (&mut view, &texts), &first.name, turns, report).await;
+    cache(ask, task, first, &view, report);
     let mut deployment = Arc::clone(first);
     let mut chain: Option<Fallbacks> = None;
     while let Some(failure) = endpoint(ask, task, &deployment, report) {
@@ -69,6 +71,31 @@ fn profile_of<'a>(ask: &Ask<'a>, deployment: &Deployment) -> Option<&'a Arc<Prof
 
 fn who<'a>(ask: &Ask<'a>) -> Who<'a> {
     Who { caller: ask.caller.ok().flatten().map(AsRef::as_ref), address: ask.address }
+}
+
+/// What the request may do with the cache, by what its body says. Whether there is an answer, only asking says.
+fn cache(ask: &Ask<'_>, task: Task, deployment: &Deployment, view: &View, report: &mut Report) {
+    let settings = &ask.world.config.cache;
+    if !settings.is_on() {
+        return;
+    }
+    let Some(plan) = Plan::of(settings, task, deployment.cache, &view.cache) else {
+        return report.step(
+            "cache",
+            "left alone",
+            "its path, model or words keep the request from it",
+            json!({}),
+        );
+    };
+    let result = match (plan.reads, plan.stores.is_some()) {
+        (true, true) => "read and stored",
+        (true, false) => "read",
+        (false, _) => "stored",
+    };
+    let more = json!({
+        "store": settings.store, "ttl_s": plan.stores.map(|ttl| ttl.as_secs()), "coalesces": plan.coalesces,
+    });
+    report.step("cache", result, "a stored answer to an equal request would be given, if there is one", more);
 }
 
 /// Whether it would be one of the exchanges that run.

@@ -182,3 +182,22 @@ fn its_memory_has_a_bound() {
     let long = with(&hi(), "user", json!("x".repeat(60)));
     assert_eq!([stand.used("", &long), stand.used("", &long)], ["miss", "miss"]);
 }
+
+#[test]
+fn explanations_say_what_it_may_do() {
+    let stand = Stand::new("", "");
+    let explained = |body: &Value| {
+        let question = json!({"path": CHAT, "body": body.to_string()}).to_string();
+        let mut reader = super::support::fleet::connect(stand.gateway.admin);
+        super::support::fleet::send(&mut reader, "/explain", &question);
+        let answer = reader.answer(false, std::time::Instant::now() + Duration::from_secs(20)).unwrap();
+        let said: Value = serde_json::from_slice(&answer.body).unwrap();
+        let step = said["steps"].as_array().unwrap().iter().find(|step| step["step"] == "cache");
+        step.unwrap_or_else(|| panic!("{said:#}"))["result"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(explained(&hi()), "read and stored");
+    assert_eq!(explained(&with(&hi(), "cache", json!({"no-store": true}))), "read");
+    assert_eq!(explained(&with(&hi(), "cache", json!({"no-cache": true}))), "stored");
+    assert_eq!(explained(&with(&hi(), "cache", json!({"use-cache": false}))), "left alone");
+    assert_eq!(stand.asked(), 0, "and nobody was asked");
+}

@@ -58,7 +58,6 @@ fn spread(endpoints: &[Slow], gateways: &[SocketAddr], clients: usize, time: Dur
     let mean = shares.iter().sum::<f64>() / shares.len() as f64;
     let (most, least) =
         (shares.iter().copied().fold(0.0, f64::max), shares.iter().copied().fold(f64::MAX, f64::min));
-    println!("{} gateways: {shares:?}", gateways.len());
     (most - least) / mean
 }
 
