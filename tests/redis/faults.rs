@@ -181,14 +181,14 @@ fn a_restart_in_the_middle_is_survived() {
 fn a_hung_server_costs_the_time_of_a_call_and_then_none() {
     let server = Server::start(&[]);
     run(async {
-        let redis = client(&settings(&server.url(), ""));
+        let redis = client(&settings(&server.url(), "timeout = '10ms'"));
         assert!(redis.call(&Command::new("PING")).await.is_ok());
         signal(server.pid(), "STOP");
         for _ in 0..5 {
             let begin = clock::now();
             assert_eq!(redis.call(&Command::new("PING")).await, Err(Failure::Timeout));
             let took = clock::now().duration_since(begin);
-            assert!(took >= Duration::from_millis(19) && took < SLOW, "{took:?}");
+            assert!(took >= Duration::from_millis(9) && took < SLOW, "{took:?}");
         }
         assert_eq!(redis.call(&Command::new("PING")).await, Err(Failure::Open));
         // The connection is given up, and none comes about: a stopped process accepts and says nothing.
@@ -204,7 +204,7 @@ fn a_hung_server_costs_the_time_of_a_call_and_then_none() {
 fn a_busy_server_that_answers_late_is_probed_and_asked_again() {
     let server = Server::start(&["--enable-debug-command", "yes"]);
     run(async {
-        let redis = client(&settings(&server.url(), ""));
+        let redis = client(&settings(&server.url(), "timeout = '10ms'"));
         assert!(redis.call(&Command::new("PING")).await.is_ok());
         // Busy for 150 ms: five calls give up, the connection stays.
         let sleep = Command::new("DEBUG").arg("SLEEP").arg("0.15");
@@ -297,6 +297,6 @@ fn a_server_that_was_never_there_is_refused_at_once_soon() {
         })
         .await;
         let took = clock::now().duration_since(begin);
-        assert!(failures <= 6 && took < Duration::from_millis(300), "{failures} in {took:?}");
+        assert!(failures <= 6 && took < Duration::from_secs(1), "{failures} in {took:?}");
     });
 }
