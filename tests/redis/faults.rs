@@ -21,6 +21,8 @@ const SLOW: Duration = Duration::from_millis(120);
 #[derive(Default)]
 struct Tally {
     answered: Cell<u64>,
+    /// Answered by another one's answer. A task's panic would be caught: it is counted instead.
+    foreign: Cell<u64>,
     failed: Cell<u64>,
     left: Cell<u64>,
     slowest: Cell<Duration>,
@@ -35,7 +37,7 @@ fn count(cell: &Cell<u64>) {
 async fn load(redis: Rc<Redis>, tally: Rc<Tally>, caller: u64, until: u64, leavers: bool) {
     let mut random = Random(caller * 7919 + 1);
     for number in 0.. {
-        if tally.answered.get() >= until {
+        if tally.answered.get() >= until || tally.foreign.get() > 0 {
             break;
         }
         let own = format!("{caller}-{number}");
@@ -69,10 +71,11 @@ async fn load(redis: Rc<Redis>, tally: Rc<Tally>, caller: u64, until: u64, leave
 
 /// An answer is that of its own question, or none.
 fn is_own(answer: Result<Reply, Failure>, own: &str, tally: &Tally) {
-    if let Ok(reply) = &answer {
-        assert_eq!(reply.as_bytes(), Some(own.as_bytes()), "the answer of another one");
+    match answer {
+        Ok(reply) if reply.as_bytes() == Some(own.as_bytes()) => count(&tally.answered),
+        Ok(_) => count(&tally.foreign),
+        Err(_) => count(&tally.failed),
     }
-    count(if answer.is_ok() { &tally.answered } else { &tally.failed });
 }
 
 fn begin_load(redis: &Rc<Redis>, callers: u64, answered: u64, leavers: bool) -> Rc<Tally> {
@@ -111,7 +114,7 @@ fn late_answers_reach_nobody_else() {
         let begin = clock::now();
         while tally.running.get() > 0 {
             assert!(
-                clock::now().duration_since(begin) < Duration::from_secs(600),
+                clock::now().duration_since(begin) < Duration::from_secs(300),
                 "{}",
                 tally.answered.get()
             );
@@ -126,6 +129,7 @@ fn late_answers_reach_nobody_else() {
             tally.left.get(),
             tally.slowest.get()
         );
+        assert_eq!(tally.foreign.get(), 0, "answers reached others");
         assert!(tally.answered.get() >= calls && tally.left.get() > 1000);
         assert!(state.timeouts > 0, "the hangs were not seen");
         assert_eq!(tasks.panicked.get(), 0);
@@ -160,6 +164,7 @@ fn a_restart_in_the_middle_is_survived() {
             server.start_again();
             until("the load ends", async || (tally.running.get() == 0).then_some(())).await;
             println!("round {round}: {} failed, slowest {:?}", tally.failed.get(), tally.slowest.get());
+            assert_eq!(tally.foreign.get(), 0, "answers reached others");
             assert!(tally.slowest.get() < SLOW, "{:?}", tally.slowest.get());
             assert_eq!(redis.state().breaker, Breaker::Closed);
         }
@@ -176,14 +181,14 @@ fn a_restart_in_the_middle_is_survived() {
 fn a_hung_server_costs_the_time_of_a_call_and_then_none() {
     let server = Server::start(&[]);
     run(async {
-        let redis = client(&settings(&server.url(), ""));
+        let redis = client(&settings(&server.url(), "timeout = '10ms'"));
         assert!(redis.call(&Command::new("PING")).await.is_ok());
         signal(server.pid(), "STOP");
         for _ in 0..5 {
             let begin = clock::now();
             assert_eq!(redis.call(&Command::new("PING")).await, Err(Failure::Timeout));
             let took = clock::now().duration_since(begin);
-            assert!(took >= Duration::from_millis(19) && took < SLOW, "{took:?}");
+            assert!(took >= Duration::from_millis(9) && took < SLOW, "{took:?}");
         }
         assert_eq!(redis.call(&Command::new("PING")).await, Err(Failure::Open));
         // The connection is given up, and none comes about: a stopped process accepts and says nothing.
@@ -199,7 +204,7 @@ fn a_hung_server_costs_the_time_of_a_call_and_then_none() {
 fn a_busy_server_that_answers_late_is_probed_and_asked_again() {
     let server = Server::start(&["--enable-debug-command", "yes"]);
     run(async {
-        let redis = client(&settings(&server.url(), ""));
+        let redis = client(&settings(&server.url(), "timeout = '10ms'"));
         assert!(redis.call(&Command::new("PING")).await.is_ok());
         // Busy for 150 ms: five calls give up, the connection stays.
         let sleep = Command::new("DEBUG").arg("SLEEP").arg("0.15");
@@ -218,15 +223,18 @@ fn a_shard_that_was_held_is_no_slow_server() {
     let server = Server::start(&["--enable-debug-command", "yes"]);
     run(async {
         let redis = client(&settings(&server.url(), ""));
-        assert!(redis.call(&Command::new("PING")).await.is_ok());
+        let set = Command::new("SET").key("k").arg(vec![b'x'; 100 << 10]);
+        assert!(redis.call(&set).await.unwrap().is_ok());
+        let late = [Command::new("DEBUG").arg("SLEEP").arg("0.005"), Command::new("GET").key("k")];
         for _ in 0..10 {
-            // The answer comes after 5 ms, while the shard does something else for 60 ms.
+            // The answers come after 5 ms, while the shard does something else for 60 ms. They take several reads.
             spawn(async {
                 clock::sleep(Duration::from_millis(2)).await;
                 std::thread::sleep(Duration::from_millis(60));
             });
-            let late = redis.call(&Command::new("DEBUG").arg("SLEEP").arg("0.005")).await;
-            assert!(late.as_ref().is_ok_and(Reply::is_ok), "{late:?}");
+            let answers = redis.call_all(&late).await.unwrap();
+            let length = answers[1].as_ref().map(|reply| reply.as_bytes().unwrap_or_default().len());
+            assert_eq!(length, Ok(100 << 10));
         }
         assert_eq!(redis.state().timeouts, 0);
     });
@@ -289,6 +297,6 @@ fn a_server_that_was_never_there_is_refused_at_once_soon() {
         })
         .await;
         let took = clock::now().duration_since(begin);
-        assert!(failures <= 6 && took < Duration::from_millis(300), "{failures} in {took:?}");
+        assert!(failures <= 6 && took < Duration::from_secs(1), "{failures} in {took:?}");
     });
 }

@@ -2,7 +2,7 @@
 //!
 //! Kept to the millisecond, by a timer of the runtime; it is armed by the first wait, and a call that need not wait has
 //! none. It ends in two steps, 1 ms before its time and at it: when a shard was held for longer than the time, the answer
-//! may lie in the socket, and the turn between the steps reads it. A late shard must not count as a slow server.
+//! may lie in the socket, and the turns between the steps read it. A late shard must not count as a slow server.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
