@@ -5,8 +5,6 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
-
 use super::key::Key;
 use super::stored::Stored;
 use crate::net::redis::{Command, Redis, Reply};
@@ -26,10 +24,7 @@ fn name(redis: &Redis, key: Key) -> String {
 pub async fn get(redis: &Rc<Redis>, key: Key) -> Result<Option<Stored>, Failed> {
     match redis.call(&Command::new("GET").key(name(redis, key))).await {
         Ok(Reply::Nil) => Ok(None),
-        Ok(Reply::Bytes(bytes)) => {
-            // What came with it in one read is not held on to.
-            Stored::decode(key, &Bytes::copy_from_slice(&bytes)).map(Some).ok_or(Failed)
-        }
+        Ok(Reply::Bytes(bytes)) => Stored::decode(key, &bytes).map(Some).ok_or(Failed),
         _ => Err(Failed),
     }
 }

@@ -2,7 +2,6 @@ use std::sync::atomic::AtomicBool;
 use std::task::Wake;
 
 use super::*;
-use crate::wire::json;
 
 /// Knows whether it was woken.
 #[derive(Default)]
@@ -240,7 +239,7 @@ fn any_order_loses_nothing() {
                 }
                 4 | 5 if begun => {
                     if let Some(leader) = &leader {
-                        let more = json::quoted(&sent.len().to_string());
+                        let more = format!("<{}>", sent.len()).into_bytes();
                         if leader.push(&more) {
                             sent.extend_from_slice(&more);
                         }
