@@ -10,7 +10,7 @@ use crate::config::render::quoted;
 use crate::config::units::time_text;
 
 /// Sections in their order. Those with two brackets may stand more than once.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "[server]",
     "[server.tls]",
     "[server.headers]",
@@ -30,6 +30,7 @@ const ORDER: [&str; 24] = [
     "[[keys]]",
     "[cache]",
     "[redis]",
+    "[fleet]",
     "[log]",
     "[log.journal]",
     "[tracing]",

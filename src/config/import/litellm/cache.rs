@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::field::{Field, Section};
 use super::super::plan::Plan;
 use super::super::toml::from;
-use super::{Sections, pick};
+use super::{Sections, pick, redis};
 
 /// Longest time that an answer is kept unless `ttl_max` says more.
 const TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -59,8 +59,8 @@ fn read_params(section: &mut Section<'_>, plan: &mut Plan) {
     let note = kind.as_ref().map(|field| from(&field.origin())).unwrap_or_default();
     plan.doc.section("[cache]").text("store", store, note);
     kind.iter().for_each(|field| field.exact(format!("cache.store = \"{store}\"")));
-    if redis {
-        read_address(section, plan);
+    if redis && let Some((url, origin)) = redis::read(section, "cache.url", None, plan) {
+        plan.doc.section("[cache]").text("url", &url, from(&origin));
     }
     if let Some(field) = section.take("ttl")
         && let Some(time) = field.seconds_within(366.0 * 24.0 * 60.0 * 60.0)
@@ -109,81 +109,5 @@ fn read_tasks(section: &mut Section<'_>, plan: &mut Plan) {
     }
     if !tasks.is_empty() {
         plan.doc.section("[cache]").list("tasks", &tasks, from(&field.origin()));
-    }
-}
-
-/// Who logs in to the server, and what keys begin with.
-fn read_login(
-    user: Option<Field<'_>>,
-    password: Option<Field<'_>>,
-    prefix: Option<Field<'_>>,
-    plan: &mut Plan,
-) {
-    if let Some(field) = password
-        && let Some(secret) = field.secret()
-    {
-        let note = format!("{}{}", from(&field.origin()), secret.note());
-        plan.doc.section("[redis]").set("password", secret.toml(), note);
-        field.exact(secret.told("redis.password"));
-    }
-    for (field, key) in [(user, "username"), (prefix, "prefix")] {
-        if let Some(field) = field
-            && let Some(text) = field.text()
-        {
-            plan.doc.section("[redis]").text(key, &text, from(&field.origin()));
-            field.exact(format!("redis.{key}"));
-        }
-    }
-}
-
-/// Host, port and database as one URL; a password does not belong into it.
-fn read_address(section: &mut Section<'_>, plan: &mut Plan) {
-    let mut either = |names: [&str; 2]| section.take(names[0]).or_else(|| section.take(names[1]));
-    let (host, port, db) =
-        (either(["redis_host", "host"]), either(["redis_port", "port"]), either(["redis_db", "db"]));
-    let (user, password) = (either(["redis_username", "username"]), either(["redis_password", "password"]));
-    let (prefix, url) = (either(["namespace", "redis_namespace"]), either(["redis_url", "url"]));
-    read_login(user, password, prefix, plan);
-    let place =
-        |field: &Option<Field<'_>>| field.as_ref().map(|field| from(&field.origin())).unwrap_or_default();
-    if let Some(field) = &url {
-        let text = field.text().unwrap_or_default();
-        let plain = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"));
-        match plain {
-            Some(rest) if !rest.contains('@') => {
-                plan.doc.section("[cache]").text("url", &text, place(&url));
-                match field.variable() {
-                    Some(_) => field.changed("cache.url: the value that the variable has now"),
-                    None => field.exact("cache.url"),
-                }
-            }
-            Some(_) => field.refused("the URL holds a password: it is not copied"),
-            None => field.refused("expected redis://host:port/number"),
-        }
-        for field in [&host, &port, &db].into_iter().flatten() {
-            field.ignored("the URL counts");
-        }
-        return;
-    }
-    let name = host.as_ref().and_then(Field::text).unwrap_or("127.0.0.1".into()).into_owned();
-    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    if !name.bytes().all(fine) {
-        host.iter().for_each(|field| field.refused("this is no host"));
-        return;
-    }
-    let number = |field: &Option<Field<'_>>, min, max, otherwise| {
-        field.as_ref().map_or(Some(otherwise), |field| field.integer(min, max))
-    };
-    let (Some(port_number), Some(db_number)) = (number(&port, 1, 65_535, 6379), number(&db, 0, 1_000_000, 0))
-    else {
-        return;
-    };
-    let url = format!("redis://{name}:{port_number}/{db_number}");
-    plan.doc.section("[cache]").text("url", &url, place(&host));
-    for field in [&host, &port, &db].into_iter().flatten() {
-        match field.variable() {
-            Some(_) => field.changed("cache.url: the value that the variable has now"),
-            None => field.exact("cache.url"),
-        }
     }
 }

@@ -10,6 +10,7 @@ mod groups;
 mod guards;
 mod models;
 mod provider;
+mod redis;
 mod routing;
 
 use std::collections::HashSet;
@@ -124,6 +125,7 @@ fn read_others(sections: &mut Sections<'_>, only_ollama: bool, plan: &mut Plan) 
     general::read_rates(pick(&mut sections.top, "rate_limit"), plan);
     general::read_compatibility(pick(&mut sections.top, "openai_compatibility"));
     cache::read(pick(&mut sections.top, "cache"), sections, plan);
+    redis::read_router(sections, plan);
     routing::rest(sections);
     general::rest(sections);
     if let Some(top) = &mut sections.top {

@@ -219,10 +219,7 @@ fn read_slots<'a>(sections: &mut Sections<'a>, groups: &[Group<'a>], plan: &mut 
 /// What is left of the sections that this file reads.
 pub(super) fn rest(sections: &mut Sections<'_>) {
     if let Some(router) = &mut sections.router {
-        router.ignore(
-            &["redis_host", "redis_port", "redis_password", "redis_url", "cache_responses", "cache_kwargs"],
-            "counts and breakers are in one process, over all its cores",
-        );
+        router.ignore(&["cache_responses", "cache_kwargs"], "set [cache]");
         router.ignore(
             &["context_windows"],
             "endpoints know their windows; context_window_fallbacks follow what they say",
