@@ -20,8 +20,7 @@ fn report(name: &str, arguments: &[&str]) -> (Value, String) {
 }
 
 fn outcome(report: &Value, name: &str) -> u64 {
-    let outcomes = report["outcomes"].as_array().unwrap();
-    outcomes.iter().find(|pair| pair[0] == name).map_or(0, |pair| pair[1].as_u64().unwrap())
+    report["outcomes"][name].as_u64().unwrap_or(0)
 }
 
 fn sims(count: usize) -> (Vec<Process>, Vec<String>) {

@@ -4,7 +4,7 @@ mod html;
 mod plot;
 mod table;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::drive::Run;
 use crate::measure::{Example, Times};
@@ -84,6 +84,7 @@ pub struct WorkReport {
     /// Requests.
     pub requests: u64,
     /// How many ended how; only those that there are.
+    #[serde(serialize_with = "as_map")]
     pub outcomes: Vec<(Outcome, u64)>,
     /// Due to last byte, of right answers.
     pub latency: Spread,
@@ -162,6 +163,7 @@ pub struct Report {
     /// Events of streams a second.
     pub events_per_second: f64,
     /// How many ended how.
+    #[serde(serialize_with = "as_map")]
     pub outcomes: Vec<(Outcome, u64)>,
     /// By work.
     pub work: Vec<WorkReport>,
@@ -277,6 +279,11 @@ impl Report {
     pub fn html(&self) -> String {
         html::page(self)
     }
+}
+
+/// Writes pairs as an object.
+fn as_map<S: Serializer>(pairs: &[(Outcome, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(outcome, count)| (outcome.name(), count)))
 }
 
 fn outcomes(count: impl Fn(Outcome) -> u64) -> Vec<(Outcome, u64)> {
