@@ -36,7 +36,7 @@ pub struct About {
     pub protocol: &'static str,
     /// Seconds since 1970, at its begin.
     pub started_unix: u64,
-    /// How long requests were begun, and how much of it was judged.
+    /// How long requests were begun (shorter than planned, if the run was stopped), and how much of it was judged.
     pub seconds: f64,
     /// As above.
     pub judged_seconds: f64,
@@ -201,7 +201,7 @@ impl Report {
         threads: usize,
     ) -> Self {
         let (scenario, measures) = (&plan.scenario, &run.measures);
-        let (time, warm_up) = (scenario.time().as_secs_f64(), scenario.load.warm_up.as_secs_f64());
+        let (time, warm_up) = (run.time.as_secs_f64(), scenario.load.warm_up.as_secs_f64());
         let judged_seconds = (time - warm_up).max(1e-6);
         let objectives = sla::judge(scenario, run, judged_seconds);
         let work = scenario.work.iter().zip(&measures.works).map(|(work, measured)| WorkReport {
