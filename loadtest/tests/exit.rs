@@ -50,6 +50,45 @@ fn codes_say_what_happened() {
 }
 
 #[test]
+fn an_interrupt_ends_a_run_early_and_is_reported() {
+    let target = format!("http://{}", serve(right));
+    let held = scenario("interrupted.toml", "error_share_max = 0.0\nrate_min = 40");
+    for mode in ["open", "closed"] {
+        let text = fs::read_to_string(&held).unwrap();
+        let closed = text
+            .replace("'open'", "'closed'")
+            .replace("phases = [{ time = '1s', rate = 80 }]", "time = '1s'\nthink = '20ms'");
+        let path = scratch(&format!("interrupted-{mode}.toml"));
+        fs::write(&path, if mode == "closed" { closed } else { text }).unwrap();
+        let json = scratch(&format!("interrupted-{mode}.json"));
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_corelane-load"))
+            .args([
+                "run",
+                path.to_str().unwrap(),
+                "--target",
+                &target,
+                "--seconds",
+                "60",
+                "--connections",
+                "8",
+            ])
+            .args(["--quiet", "--json", json.to_str().unwrap()])
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        let begun = std::time::Instant::now();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{mode}");
+        assert!(begun.elapsed().as_secs() < 3, "{mode}: {:?}", begun.elapsed());
+        let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+        let seconds = report["about"]["seconds"].as_f64().unwrap();
+        assert!((1.0..4.0).contains(&seconds), "{mode}: {seconds}");
+        assert!(report["requests"].as_u64().unwrap() > 50, "{mode}");
+    }
+}
+
+#[test]
 fn reports_are_well_formed() {
     let target = format!("http://{}", serve(right));
     let held = scenario("report.toml", "error_share_max = 0.0\nfairness_min = 0.5");

@@ -20,8 +20,7 @@ fn report(name: &str, arguments: &[&str]) -> (Value, String) {
 }
 
 fn outcome(report: &Value, name: &str) -> u64 {
-    let outcomes = report["outcomes"].as_array().unwrap();
-    outcomes.iter().find(|pair| pair[0] == name).map_or(0, |pair| pair[1].as_u64().unwrap())
+    report["outcomes"][name].as_u64().unwrap_or(0)
 }
 
 fn sims(count: usize) -> (Vec<Process>, Vec<String>) {
@@ -86,6 +85,64 @@ fn a_burst_over_h2_is_whole() {
     let output = load(&["run", path.to_str().unwrap(), "--target", &target, "--insecure", "--h2", "--quiet"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn faults_are_told_apart_over_both_protocols() {
+    // What the gateway makes of an endpoint that fails: a status before the first content byte, an error event behind it.
+    let cases = [
+        ("chat", "fault-500", "bad_status"),
+        ("chat", "fault-429", "shed"),
+        ("stream", "fault-cut", "error_event"),
+        ("stream", "fault-nodone", "error_event"),
+        ("stream", "fault-garbage", "error_event"),
+        ("chat", "fault-hang", "timeout"),
+        ("stream", "llama3.2", "ok"),
+    ];
+    let listed: Vec<&str> = cases.iter().flat_map(|(_, model, _)| ["--model", *model]).collect();
+    let (_sim, address) = Process::sim(&[&["--token-ms", "5"], &listed[..]].concat());
+    let addresses = [address];
+    let models: String =
+        cases.iter().map(|(_, model, _)| format!("[[models]]\nname = \"{model}\"\n")).collect();
+    let more = [
+        ("listen = [\"127.0.0.1:0\"]", tls()),
+        ("[[models]]\nname = \"llama3.2\"\n", models),
+        ("[log]", "[breaker]\nenabled = false\n[log]".to_owned()),
+    ];
+    let more: Vec<(&str, &str)> = more.iter().map(|(from, to)| (*from, to.as_str())).collect();
+    let gateway = gateway("plain.toml", &addresses, &more);
+    let target = format!("https://{}", gateway.word("https="));
+    let mut text = "about = ''\n[load]\nmode = 'open'\narrivals = 'constant'\nphases = [{ time = '1s', rate = 100 }]\ntimeout = '3s'\n".to_owned();
+    for (kind, model, _) in cases {
+        text += &format!("[[work]]\nname = '{model}'\nkind = '{kind}'\nmodel = '{model}'\n");
+    }
+    text += "[sla]\nshed = [429]\n";
+    let (path, json) = (scratch("faults.toml"), scratch("faults.json"));
+    fs::write(&path, text).unwrap();
+    for more in [&[][..], &["--h2"]] {
+        let arguments = [
+            "run",
+            path.to_str().unwrap(),
+            "--target",
+            &target,
+            "--insecure",
+            "--quiet",
+            "--json",
+            json.to_str().unwrap(),
+        ];
+        let output = load(&[&arguments, more].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+        for ((_, model, expected), work) in cases.iter().zip(report["work"].as_array().unwrap()) {
+            let requests = work["requests"].as_u64().unwrap();
+            assert!(requests > 0, "{model}");
+            assert_eq!(
+                work["outcomes"][expected], requests,
+                "{more:?} {model}: {} {}",
+                work["outcomes"], report["examples"]
+            );
+        }
+    }
 }
 
 /// The settings of a TLS listener in place of a plain one.

@@ -84,7 +84,7 @@ fn answer(heard: &Heard) -> Reply {
 fn every_failure_has_its_name() {
     let mut text =
         "about = ''\n[load]\nmode = 'open'\narrivals = 'constant'\nphases = [{ time = '2s', rate = 300 }]\n\
-                    connections = 600\ntimeout = '1500ms'\n"
+                    connections = 600\ntimeout = '3s'\n"
             .to_owned();
     for (kind, path, _) in CASES {
         text += &format!(

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use rustls::pki_types::ServerName;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use super::{Changes, FAILED, MISSED, USAGE, failed, prepare, say, write};
 use crate::drive::{self, Options};
@@ -100,8 +103,19 @@ fn ready(args: &RunArgs) -> Result<(String, Arc<Plan>, Options), String> {
     Ok((
         name,
         Arc::new(Plan::new(scenario, target)),
-        Options { dial, threads: args.threads, h2: args.h2.then_some(args.streams) },
+        Options { dial, threads: args.threads, h2: args.h2.then_some(args.streams), stop: stop()? },
     ))
+}
+
+/// Set by the first interrupt (Ctrl-C) or TERM; the second one ends the process.
+fn stop() -> Result<Arc<AtomicBool>, String> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let registered = flag::register_conditional_default(signal, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)));
+        registered.map_err(|error| format!("signals: {error}"))?;
+    }
+    Ok(stop)
 }
 
 /// Sends the load and tells of it; whether all objectives hold.

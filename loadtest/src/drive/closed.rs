@@ -14,6 +14,9 @@ use crate::net::task;
 /// Pause after a request that was lost, so that a dead server is not stormed.
 const LOST_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often it is looked whether the run was stopped.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Numbers of the requests of a thread: every n-th one of all.
 struct Numbers {
     next: Cell<u64>,
@@ -28,8 +31,8 @@ impl Numbers {
     }
 }
 
-/// Runs all connections of a thread until the time is over and the last answer has come.
-pub async fn run(worker: &Rc<Worker>) {
+/// Runs all connections of a thread until the time is over; returns when that was.
+pub async fn run(worker: &Rc<Worker>) -> u64 {
     let load = &worker.plan.scenario.load;
     let end_us = micros(worker.plan.scenario.time());
     let numbers = Rc::new(Numbers { next: Cell::new(worker.number as u64), step: worker.threads as u64 });
@@ -39,8 +42,10 @@ pub async fn run(worker: &Rc<Worker>) {
         let (worker, numbers) = (Rc::clone(worker), Rc::clone(&numbers));
         task::spawn(async move { connection(&worker, &numbers, begin_us, end_us).await });
     }
-    sleep(worker.clock.until(end_us)).await;
-    worker.settle(end_us).await;
+    while worker.clock.now_us() < end_us && !worker.is_stopped() {
+        sleep(worker.clock.until(end_us).min(LOOK)).await;
+    }
+    worker.end_us()
 }
 
 async fn connection(worker: &Rc<Worker>, numbers: &Numbers, begin_us: u64, end_us: u64) {
@@ -51,7 +56,7 @@ async fn connection(worker: &Rc<Worker>, numbers: &Numbers, begin_us: u64, end_u
     let mut line = Line::new(worker);
     loop {
         let now = worker.clock.now_us();
-        if now >= end_us {
+        if now >= end_us || worker.is_stopped() {
             return;
         }
         worker.begin();

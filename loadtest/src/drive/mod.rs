@@ -7,6 +7,7 @@ mod open;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ pub struct Options {
     pub threads: usize,
     /// HTTP/2 with so many requests at once on a connection; otherwise HTTP/1.1.
     pub h2: Option<usize>,
+    /// Once it is set no more requests are begun, and those that run are waited for.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// What a run has measured.
@@ -38,6 +41,8 @@ pub struct Run {
     pub measures: Measures,
     /// The seconds of the run, answers after its end included.
     pub seconds: Vec<Second>,
+    /// How long requests were begun: shorter than planned, if it was stopped.
+    pub time: Duration,
     /// `io_uring` or `epoll`.
     pub driver: &'static str,
     /// User and system time of this process, in microseconds.
@@ -54,14 +59,7 @@ pub fn run(plan: &Arc<Plan>, options: &Options, mut on_second: impl FnMut(&Secon
     let (seconds_to, seconds_from) = mpsc::channel::<Second>();
     let mut running = Vec::with_capacity(threads);
     for number in 0..threads {
-        let part = Part {
-            plan: Arc::clone(plan),
-            dial: options.dial.clone(),
-            number,
-            threads,
-            epoch,
-            h2: options.h2,
-        };
+        let part = Part { plan: Arc::clone(plan), options: options.clone(), number, threads, epoch };
         let seconds_to = seconds_to.clone();
         let spawned =
             thread::Builder::new().name(format!("load {number}")).spawn(move || part.run(&seconds_to));
@@ -84,16 +82,17 @@ pub fn run(plan: &Arc<Plan>, options: &Options, mut on_second: impl FnMut(&Secon
             on_second(sum);
         }
     }
-    let (mut measures, mut driver): (Option<Measures>, _) = (None, "");
+    let (mut measures, mut driver, mut time): (Option<Measures>, _, _) = (None, "", Duration::ZERO);
     for thread in running {
-        let (part, its_driver) = thread.join().map_err(|_| "a thread has panicked".to_owned())??;
-        driver = its_driver;
+        let done = thread.join().map_err(|_| "a thread has panicked".to_owned())??;
+        driver = done.driver;
+        time = time.max(done.time);
         match &mut measures {
-            Some(sum) => sum.add(&part),
-            None => measures = Some(part),
+            Some(sum) => sum.add(&done.measures),
+            None => measures = Some(done.measures),
         }
     }
     let measures = measures.ok_or("no thread")?;
     let seconds = seconds.into_iter().map(|(second, _)| second).collect();
-    Ok(Run { measures, seconds, driver, cpu_us: cpu_us().saturating_sub(cpu_before) })
+    Ok(Run { measures, seconds, time, driver, cpu_us: cpu_us().saturating_sub(cpu_before) })
 }

@@ -9,9 +9,10 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::line::Line;
-use super::worker::{Worker, micros};
+use super::worker::Worker;
 use crate::measure::Sample;
 use crate::net::clock::Alarm;
 use crate::net::task;
@@ -20,6 +21,8 @@ use crate::plan::Request;
 
 /// Requests of a thread that may wait for a connection.
 const WAITING_MAX: usize = 200_000;
+/// How often it is looked whether the run was stopped.
+const LOOK: Duration = Duration::from_millis(100);
 /// Requests that are given out before answers are looked at.
 const AT_ONCE: u32 = 64;
 
@@ -64,11 +67,11 @@ struct Pool {
     waiting: RefCell<VecDeque<Job>>,
 }
 
-/// Sends a thread's part of the schedule and waits for the answers.
+/// Sends a thread's part of the schedule; returns when that was over.
 ///
 /// # Errors
 /// There is no timer.
-pub async fn run(worker: &Rc<Worker>) -> Result<(), String> {
+pub async fn run(worker: &Rc<Worker>) -> Result<u64, String> {
     let alarm = Alarm::new().map_err(|error| format!("no timer: {error}"))?;
     let pool = Rc::new(Pool::default());
     let (plan, threads) = (&worker.plan, worker.threads as u64);
@@ -78,18 +81,30 @@ pub async fn run(worker: &Rc<Worker>) -> Result<(), String> {
             continue;
         }
         if worker.clock.now_us() < due_us {
-            alarm.wait(worker.clock.until(due_us)).await.map_err(|error| format!("the timer: {error}"))?;
             at_once = 0;
         } else if at_once >= AT_ONCE {
             task::turn().await;
             at_once = 0;
         }
+        while worker.clock.now_us() < due_us && !worker.is_stopped() {
+            let wait = worker.clock.until(due_us).min(LOOK);
+            alarm.wait(wait).await.map_err(|error| format!("the timer: {error}"))?;
+        }
+        if worker.is_stopped() {
+            break;
+        }
         at_once += 1;
         worker.begin();
         dispatch(worker, &pool, Job { index, due_us });
     }
-    worker.settle(micros(plan.scenario.time())).await;
-    Ok(())
+    // The schedule may end before its last phase does.
+    while worker.clock.now_us() < worker.end_us() {
+        alarm
+            .wait(worker.clock.until(worker.end_us()).min(LOOK))
+            .await
+            .map_err(|error| format!("the timer: {error}"))?;
+    }
+    Ok(worker.end_us())
 }
 
 fn dispatch(worker: &Rc<Worker>, pool: &Rc<Pool>, job: Job) {

@@ -3,10 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use super::{closed, h2, open};
+use super::{Options, closed, h2, open};
 use crate::measure::{Measures, Sample, Second};
 use crate::net::clock::{Clock, sleep};
 use crate::net::dial::Dial;
@@ -24,16 +25,24 @@ const SECOND_US: u64 = 1_000_000;
 pub struct Part {
     /// All of it.
     pub plan: Arc<Plan>,
-    /// Where to.
-    pub dial: Dial,
+    /// How it is sent.
+    pub options: Options,
     /// Which thread.
     pub number: usize,
     /// Of how many.
     pub threads: usize,
     /// When it begins.
     pub epoch: Instant,
-    /// HTTP/2 with so many requests at once on a connection.
-    pub h2: Option<usize>,
+}
+
+/// What a thread has done.
+pub struct Done {
+    /// What it has measured.
+    pub measures: Measures,
+    /// The kernel interface.
+    pub driver: &'static str,
+    /// How long it has begun requests.
+    pub time: Duration,
 }
 
 /// What the connections of a thread share.
@@ -54,21 +63,22 @@ pub struct Worker {
     pub h2: Option<h2::Pool>,
     pub number: usize,
     pub threads: usize,
+    stop: Arc<AtomicBool>,
 }
 
 impl Part {
-    /// Sends it; seconds go to `seconds` while it runs. Returns the measures, and by which driver.
+    /// Sends it; seconds go to `seconds` while it runs.
     ///
     /// # Errors
     /// There is no runtime.
-    pub fn run(self, seconds: &Sender<Second>) -> Result<(Measures, &'static str), String> {
+    pub fn run(self, seconds: &Sender<Second>) -> Result<Done, String> {
         let mut runtime = Runtime::build().map_err(|error| format!("no runtime: {error}"))?;
         let driver = runtime.driver();
-        let measures = runtime.block_on(self.drive(seconds.clone()))?;
-        Ok((measures, driver))
+        let (measures, time) = runtime.block_on(self.drive(seconds.clone()))?;
+        Ok(Done { measures, driver, time })
     }
 
-    async fn drive(self, seconds: Sender<Second>) -> Result<Measures, String> {
+    async fn drive(self, seconds: Sender<Second>) -> Result<(Measures, Duration), String> {
         let (clock, load) = (Clock::new(self.epoch), &self.plan.scenario.load);
         let works = self.plan.scenario.work.len();
         let measures = Measures::new(works, self.plan.scenario.keys.len(), micros(load.warm_up));
@@ -80,23 +90,25 @@ impl Part {
             seconds: RefCell::new(Some(seconds)),
             timeout_us: micros(load.timeout),
             lines: Cell::new(0),
-            h2: self.h2.map(h2::Pool::new),
+            h2: self.options.h2.map(h2::Pool::new),
             plan: Arc::clone(&self.plan),
-            dial: self.dial,
+            dial: self.options.dial,
+            stop: self.options.stop,
             number: self.number,
             threads: self.threads,
         });
         task::spawn(Rc::clone(&worker).report());
         sleep(clock.until(0)).await;
-        match load.mode {
+        let end_us = match load.mode {
             Mode::Open => open::run(&worker).await?,
             Mode::Closed => closed::run(&worker).await,
-        }
+        };
+        worker.settle(end_us).await;
         worker.report_second();
         worker.seconds.take();
         let Worker { plan, .. } = &*worker;
         let empty = Measures::new(plan.scenario.work.len(), plan.scenario.keys.len(), 0);
-        Ok(worker.measures.replace(empty))
+        Ok((worker.measures.replace(empty), Duration::from_micros(end_us)))
     }
 }
 
@@ -123,6 +135,17 @@ impl Worker {
         while self.open.get() > 0 && self.clock.now_us() < last {
             sleep(Duration::from_millis(2)).await;
         }
+    }
+
+    /// Whether no more requests are to be begun.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// When the last request was begun: at the end of the plan, or now, if it was stopped.
+    pub fn end_us(&self) -> u64 {
+        let planned = micros(self.plan.scenario.time());
+        if self.is_stopped() { planned.min(self.clock.now_us()) } else { planned }
     }
 
     /// A request is due.

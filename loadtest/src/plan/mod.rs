@@ -109,7 +109,7 @@ impl Plan {
         };
         request.user(index, text);
         request.end(&ready.end, ready.heads.get(request.key).map_or(&[], Vec::as_slice));
-        request.expect(work);
+        request.decide(work);
     }
 }
 

@@ -123,7 +123,7 @@ impl Request {
         self.text = self.text.start + self.body_at..self.text.end + self.body_at;
     }
 
-    pub(super) fn expect(&mut self, work: &Work) {
+    pub(super) fn decide(&mut self, work: &Work) {
         let said = (work.answer_tokens as usize).saturating_sub(ECHO_TOKENS);
         let (echo, pads) = if work.check == Check::Sim { said_back(self.text(), said) } else { (0, 0) };
         let status = if self.hit { work.hit_status } else { 200 };

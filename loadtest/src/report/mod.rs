@@ -4,7 +4,7 @@ mod html;
 mod plot;
 mod table;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::drive::Run;
 use crate::measure::{Example, Times};
@@ -36,7 +36,7 @@ pub struct About {
     pub protocol: &'static str,
     /// Seconds since 1970, at its begin.
     pub started_unix: u64,
-    /// How long requests were begun, and how much of it was judged.
+    /// How long requests were begun (shorter than planned, if the run was stopped), and how much of it was judged.
     pub seconds: f64,
     /// As above.
     pub judged_seconds: f64,
@@ -84,6 +84,7 @@ pub struct WorkReport {
     /// Requests.
     pub requests: u64,
     /// How many ended how; only those that there are.
+    #[serde(serialize_with = "as_map")]
     pub outcomes: Vec<(Outcome, u64)>,
     /// Due to last byte, of right answers.
     pub latency: Spread,
@@ -162,6 +163,7 @@ pub struct Report {
     /// Events of streams a second.
     pub events_per_second: f64,
     /// How many ended how.
+    #[serde(serialize_with = "as_map")]
     pub outcomes: Vec<(Outcome, u64)>,
     /// By work.
     pub work: Vec<WorkReport>,
@@ -199,7 +201,7 @@ impl Report {
         threads: usize,
     ) -> Self {
         let (scenario, measures) = (&plan.scenario, &run.measures);
-        let (time, warm_up) = (scenario.time().as_secs_f64(), scenario.load.warm_up.as_secs_f64());
+        let (time, warm_up) = (run.time.as_secs_f64(), scenario.load.warm_up.as_secs_f64());
         let judged_seconds = (time - warm_up).max(1e-6);
         let objectives = sla::judge(scenario, run, judged_seconds);
         let work = scenario.work.iter().zip(&measures.works).map(|(work, measured)| WorkReport {
@@ -277,6 +279,11 @@ impl Report {
     pub fn html(&self) -> String {
         html::page(self)
     }
+}
+
+/// Writes pairs as an object.
+fn as_map<S: Serializer>(pairs: &[(Outcome, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(outcome, count)| (outcome.name(), count)))
 }
 
 fn outcomes(count: impl Fn(Outcome) -> u64) -> Vec<(Outcome, u64)> {

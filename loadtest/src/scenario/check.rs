@@ -128,6 +128,9 @@ fn check_work(place: &str, work: &Work, problems: &mut Vec<String>) {
     if work.hits.iter().any(|text| text.is_empty() || !is_plain(text)) {
         problems.push(format!("{place}.hits: without quotes, backslashes and controls"));
     }
+    if work.kind == Kind::Embeddings && work.prefix.is_some() {
+        problems.push(format!("{place}.prefix: belongs to chats and streams"));
+    }
     check_words(place, work.words, problems);
     if let Some(Prefix { pool, words, share, skew }) = work.prefix {
         let ranges = [(1..=10_000).contains(&pool), (1..=WORDS_MAX).contains(&words)];

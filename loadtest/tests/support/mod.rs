@@ -173,7 +173,7 @@ pub fn right(heard: &Heard) -> Reply {
 pub fn run(scenario: &str, addr: SocketAddr, threads: usize) -> (Arc<Plan>, Run) {
     let target = Target::parse(&format!("http://{addr}")).unwrap();
     let plan = Arc::new(Plan::new(Scenario::parse(scenario).unwrap(), target));
-    let options = Options { dial: Dial { addr, tls: None }, threads, h2: None };
+    let options = Options { dial: Dial { addr, tls: None }, threads, h2: None, stop: Arc::default() };
     let run = drive::run(&plan, &options, |_| {}).unwrap();
     (plan, run)
 }
