@@ -16,6 +16,7 @@ pub mod h2_guard;
 pub mod http1_body;
 pub mod http1_request;
 pub mod http1_response;
+pub mod import;
 pub mod json;
 pub mod json_text;
 pub mod ndjson;
@@ -30,7 +31,7 @@ pub mod value;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("answer", answer::target),
     ("body_view", body_view::target),
     ("chunked", chunked::target),
@@ -41,6 +42,7 @@ pub const TARGETS: [Target; 17] = [
     ("http1_body", http1_body::target),
     ("http1_request", http1_request::target),
     ("http1_response", http1_response::target),
+    ("import", import::target),
     ("json", json::target),
     ("json_text", json_text::target),
     ("ndjson", ndjson::target),
