@@ -19,7 +19,7 @@ impl Files for Text<'_> {
     }
 
     fn variable(&self, name: &str) -> Option<String> {
-        (name.len() % 2 == 0).then(|| format!("http://{name}"))
+        name.len().is_multiple_of(2).then(|| format!("http://{name}"))
     }
 }
 

@@ -288,6 +288,10 @@ fn read_endpoint<'a>(
     };
     let key_field = params.take("api_key").or_else(|| stored("api_key"));
     let key = match &key_field {
+        Some(field) if field.raw().is_some_and(|(text, _)| text.is_empty()) => {
+            field.exact("no endpoints.api_key");
+            None
+        }
         Some(field) => Some(field.secret()?),
         None => default_key(provider, base_field.is_none(), entry.around),
     };
@@ -296,22 +300,25 @@ fn read_endpoint<'a>(
         base_field.as_ref().unwrap_or(entry).refused("too many endpoints: 1000 are possible");
         return None;
     };
-    let to = format!("endpoints with url = {}", quoted(&url));
     if let Some(field) = &base_field {
-        let plain = base.trim().trim_end_matches('/');
-        match field.variable() {
-            Some(name) => field.changed(format!("{to}: the value that {} has now", shown(name))),
-            None if provider.kind == Kind::Openai && !plain.ends_with("/v1") => {
-                field
-                    .changed(format!("{to}: requests go to its /v1/chat/completions, not /chat/completions"));
-            }
-            None => field.exact(&to),
-        }
+        tell_base(field, &base, &url, provider.kind);
     }
     if let (Some(field), Some(key)) = (&key_field, &key) {
         field.exact(key.told("endpoints.api_key"));
     }
     Some(index)
+}
+
+fn tell_base(field: &Field<'_>, base: &str, url: &Url, kind: Kind) {
+    let to = format!("endpoints with url = {}", quoted(url));
+    let versioned = base.trim().trim_end_matches('/').ends_with("/v1");
+    match field.variable() {
+        Some(name) => field.changed(format!("{to}: the value that {} has now", shown(name))),
+        None if kind == Kind::Openai && !versioned => {
+            field.changed(format!("{to}: requests go to its /v1/chat/completions, not /chat/completions"));
+        }
+        None => field.exact(to),
+    }
 }
 
 /// The key that LiteLLM takes from the environment by itself, at the provider's own address only.
