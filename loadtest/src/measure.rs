@@ -208,6 +208,8 @@ pub struct Measures {
     pub events: u64,
     /// Bytes that came.
     pub bytes_in: u64,
+    /// Requests that had no outcome when the last deadline was over: a fault of the load test, never to be hidden.
+    pub unfinished: u64,
     /// Requests that went wrong, the first ones of each outcome.
     pub examples: Vec<Example>,
     /// The second that runs.
@@ -234,6 +236,7 @@ impl Measures {
             resent: 0,
             events: 0,
             bytes_in: 0,
+            unfinished: 0,
             examples: Vec::new(),
             second: Second::new(0),
         }
@@ -367,6 +370,7 @@ impl Measures {
         self.lag.add(&other.lag);
         self.connects.add(&other.connects);
         self.examples.extend_from_slice(&other.examples);
+        self.unfinished += other.unfinished;
         self.resent += other.resent;
         self.events += other.events;
         self.bytes_in += other.bytes_in;

@@ -30,6 +30,9 @@ pub fn judge(scenario: &Scenario, run: &Run, seconds: f64) -> Vec<Objective> {
     let all = measures.count_if(|_| true);
     let share = |count: u64| if all == 0 { 0.0 } else { count as f64 / all as f64 };
     at_least(&mut found, "requests that were judged", Some(1.0), all as f64);
+    if measures.unfinished > 0 {
+        at_most(&mut found, "requests without an outcome", Some(0.0), measures.unfinished as f64);
+    }
     let rate = measures.count(Outcome::Ok) as f64 / seconds.max(1e-9);
     at_least(&mut found, "right answers a second", sla.rate_min, rate);
     let errors = share(measures.count_if(Outcome::is_error));

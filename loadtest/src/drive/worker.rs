@@ -104,6 +104,7 @@ impl Part {
             Mode::Closed => closed::run(&worker).await,
         };
         worker.settle(end_us).await;
+        worker.measures.borrow_mut().unfinished = worker.open.get();
         worker.report_second();
         worker.seconds.take();
         let Worker { plan, .. } = &*worker;
