@@ -310,7 +310,8 @@ async fn drain(core: &Core) {
     // A connection that has just been accepted is on its way to be counted.
     clock::sleep(clock::TICK).await;
     let door = &core.process.shards[core.index].door;
-    while (core.metrics().connections.get() > 0 || door.waiting() > 0) && core.clock.now_us() < end_us {
+    let is_busy = || core.metrics().connections.get() > 0 || door.waiting() > 0 || core.pumps.get() > 0;
+    while is_busy() && core.clock.now_us() < end_us {
         clock::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -70,6 +70,8 @@ pub struct Places {
     taken: CachePadded<AtomicU32>,
     /// Taken by other gateways, as far as is known.
     elsewhere: AtomicU32,
+    /// What this gateway keeps to while requests wait at others: its share of `max`; [`u32::MAX`]: none wait.
+    share: AtomicU32,
     waiters: CachePadded<AtomicU32>,
     /// By shard: the least tag that waits.
     heads: Box<[CachePadded<AtomicU64>]>,
@@ -84,6 +86,7 @@ impl Places {
             max: AtomicU32::new(max),
             taken: CachePadded::default(),
             elsewhere: AtomicU32::new(0),
+            share: AtomicU32::new(u32::MAX),
             waiters: CachePadded::default(),
             heads: bells.iter().map(|_| CachePadded::new(AtomicU64::new(NONE))).collect(),
             bells,
@@ -114,18 +117,33 @@ impl Places {
         self.elsewhere.load(Ordering::Relaxed)
     }
 
-    /// Other gateways have taken so many.
-    pub fn set_elsewhere(&self, taken: u32) {
-        if self.elsewhere.swap(taken, Ordering::SeqCst) > taken && self.is_waited_for() {
+    /// How many requests wait for one here.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.waiters.load(Ordering::Relaxed)
+    }
+
+    /// Of `gateways` the others have taken so many, and so many requests wait there: while some do, this one keeps to its
+    /// share, so that whoever came first does not hold all for good.
+    pub fn set_elsewhere(&self, taken: u32, waiting: u32, gateways: u32) {
+        let share = if waiting > 0 { self.max().div_ceil(gateways.max(1)).max(1) } else { u32::MAX };
+        self.share.store(share, Ordering::Relaxed);
+        self.elsewhere.store(taken, Ordering::SeqCst);
+        if self.is_waited_for() && self.has_room() {
             self.call();
         }
+    }
+
+    /// How many this gateway may take.
+    fn free(&self, max: u32) -> u32 {
+        max.saturating_sub(self.elsewhere()).min(self.share.load(Ordering::Relaxed))
     }
 
     /// Whether one is free.
     #[must_use]
     pub fn has_room(&self) -> bool {
         let max = self.max();
-        max == 0 || self.taken.load(Ordering::SeqCst) < max.saturating_sub(self.elsewhere())
+        max == 0 || self.taken.load(Ordering::SeqCst) < self.free(max)
     }
 
     /// Whether somebody waits: who comes now waits behind.
@@ -138,7 +156,7 @@ impl Places {
     #[must_use]
     pub fn take(self: &Arc<Self>) -> Option<Place> {
         let max = self.max();
-        let free = max.saturating_sub(self.elsewhere());
+        let free = self.free(max);
         let take = |taken: u32| (max == 0 || taken < free).then_some(taken + 1);
         let taken = self.taken.fetch_update(Ordering::SeqCst, Ordering::Relaxed, take);
         taken.is_ok().then(|| Place { places: Arc::clone(self), quiet: false })

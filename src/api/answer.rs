@@ -125,7 +125,11 @@ pub fn is_complete(body: &[u8], task: Task, choices: u64) -> bool {
             member(b"choices").is_some_and(|all| choices > 0 && finished(all) >= choices)
         }
         Task::Messages => is_text(member(b"stop_reason")),
-        Task::NativeChat | Task::NativeGenerate => member(b"done") == Some(b"true"),
+        Task::NativeChat | Task::NativeGenerate => {
+            // What loads or unloads a model is no answer.
+            let reason = member(b"done_reason").unwrap_or_default();
+            member(b"done") == Some(b"true") && !matches!(reason, b"\"load\"" | b"\"unload\"")
+        }
         Task::Embeddings => member(b"data").is_some_and(|data| data.starts_with(b"[")),
         Task::NativeEmbed => member(b"embeddings").is_some_and(|data| data.starts_with(b"[")),
         Task::NativeEmbeddings => member(b"embedding").is_some_and(|data| data.starts_with(b"[")),

@@ -94,8 +94,10 @@ pub struct View {
     pub messages: usize,
     /// Tokens of output that the request allows.
     pub output_max: Option<u64>,
-    /// Answers asked for beside each other.
+    /// Answers asked for beside each other to each prompt.
     pub choices: u64,
+    /// Prompts beside each other.
+    pub prompts: u64,
     /// What the body says of caches.
     pub cache: CacheControl,
     /// A sum of all that is for the endpoint, the same for bodies that mean the same; `None`: nobody wants it.
@@ -316,6 +318,7 @@ impl<'a> Reader<'a> {
             messages: 0,
             output_max: None,
             choices: 1,
+            prompts: 1,
             cache: CacheControl::default(),
             digest: None,
             task,
@@ -407,7 +410,7 @@ impl<'a> Reader<'a> {
                 self.remove(key);
             }
             _ if FOR_THE_GATEWAY.contains(&key) && self.task.dialect() == Dialect::Openai => self.remove(key),
-            _ => return self.take_input(key, value),
+            _ => return self.take_input(key, value, inside),
         }
         Ok(())
     }
@@ -436,7 +439,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Checks the field that holds what the model is to read.
-    fn take_input(&mut self, key: &str, value: &Node<'_>) -> Result<(), BodyError> {
+    fn take_input(&mut self, key: &str, value: &Node<'_>, inside: &[Node<'_>]) -> Result<(), BodyError> {
         let wanted = match self.task {
             Task::Chat | Task::Messages | Task::CountTokens => "messages",
             Task::Completions => "prompt",
@@ -454,7 +457,13 @@ impl<'a> Reader<'a> {
             }
             ("messages", Node::Array { .. }) => Err(BodyError::Field("messages", "must not be empty")),
             ("messages", _) => Err(BodyError::Field("messages", "must be an array")),
-            ("prompt", Node::String(_) | Node::Array { .. }) => Ok(()),
+            ("prompt", Node::String(_)) => Ok(()),
+            ("prompt", Node::Array { len, .. }) => {
+                // Numbers are the tokens of one prompt.
+                let is_one = matches!(inside.first(), None | Some(Node::Static(_)));
+                self.view.prompts = if is_one { 1 } else { *len as u64 };
+                Ok(())
+            }
             ("prompt", _) => Err(BodyError::Field("prompt", "must be a string or an array")),
             (_, Node::String(_) | Node::Array { .. }) => Ok(()),
             _ => Err(BodyError::Field("input", "must be a string or an array")),

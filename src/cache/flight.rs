@@ -24,6 +24,10 @@ use crate::usage::estimate::Said;
 
 /// Parts of the table, each with a lock.
 const PARTS: usize = 16;
+/// Bytes that a follower takes at once.
+const PIECE: usize = 32 * 1024;
+/// Least bytes that a flight may hold: the fastest who follows must fit.
+pub const HELD_MIN: usize = 4 * AHEAD as usize;
 /// Bytes that a stream is read ahead of the fastest who follows.
 const AHEAD: u64 = 64 * 1024;
 /// Leaders that may fail before each goes on alone.
@@ -164,7 +168,7 @@ pub enum Boarding {
 }
 
 impl Flights {
-    /// None yet; each holds at most `bytes_max`.
+    /// None yet; each holds at most `bytes_max`, which is [`HELD_MIN`] or more where streams are read ahead.
     #[must_use]
     pub fn new(bytes_max: usize) -> Arc<Self> {
         let parts = std::array::from_fn(|_| Mutex::default());
@@ -189,8 +193,8 @@ impl Flights {
             let mut state = lock(&flight.state);
             if state.end.is_none() && !state.is_long {
                 let seat = state.sit(0);
-                drop(state);
                 flight.followers.fetch_add(1, Ordering::AcqRel);
+                drop(state);
                 flight.leader.wake();
                 let (flights, flight) = (Arc::clone(self), Arc::clone(flight));
                 return Boarding::Follow(Follower { flights, flight, seat, begun: false });
@@ -285,8 +289,8 @@ impl Lead {
         let mut state = lock(&self.flight.state);
         let at = state.dropped + state.bytes.len() as u64;
         let seat = state.sit(at);
-        drop(state);
         self.flight.followers.fetch_add(1, Ordering::AcqRel);
+        drop(state);
         let (flights, flight) = (Arc::clone(&self.flights), Arc::clone(&self.flight));
         Follower { flights, flight, seat, begun: true }
     }
@@ -353,6 +357,24 @@ impl Lead {
     pub fn streamed(&self) -> Option<Vec<u8>> {
         let state = lock(&self.flight.state);
         (!state.is_long).then(|| state.bytes.clone())
+    }
+
+    /// Gives it up, unless somebody follows: then it comes back. Nobody can join in between.
+    #[must_use]
+    pub fn retire(mut self) -> Option<Self> {
+        let mut table = lock(self.flights.part(self.flight.key));
+        let mut state = lock(&self.flight.state);
+        if state.seats.iter().any(Option::is_some) {
+            drop((state, table));
+            return Some(self);
+        }
+        if table.get(&self.flight.key).is_some_and(|known| Arc::ptr_eq(known, &self.flight)) {
+            table.remove(&self.flight.key);
+        }
+        state.end = Some(End::Alone);
+        drop((state, table));
+        self.over = true;
+        None
     }
 
     /// The stream has come to its end. Store it before.
@@ -447,8 +469,8 @@ impl Follower {
         }
         let from = usize::try_from(seat.at.saturating_sub(state.dropped)).unwrap_or(usize::MAX);
         if let Some(more) = state.bytes.get(from..).filter(|more| !more.is_empty() && self.begun) {
+            let more = more.get(..PIECE).unwrap_or(more).to_vec();
             seat.at += more.len() as u64;
-            let more = more.to_vec();
             self.flight.leader.wake(); // there may be room now
             return Poll::Ready(Step::More(more));
         }

@@ -38,6 +38,7 @@ impl Answers {
         }
         let bytes_max = settings.memory_bytes_max.0;
         let answer_max = usize::try_from(settings.answer_bytes_max.0).unwrap_or(usize::MAX);
+        let answer_max = answer_max.max(flight::HELD_MIN);
         if let Some(old) = old.filter(|old| old.memory.is_some() == (bytes_max > 0)) {
             old.flights.set_bytes_max(answer_max);
             if let Some(memory) = &old.memory {

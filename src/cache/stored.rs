@@ -97,7 +97,8 @@ impl Stored {
         let body_bytes = u32::from_le_bytes(take(4)?.try_into().ok()?);
         let content_type = take(usize::from(kind_bytes))?.into();
         let at = bytes.len().checked_sub(usize::try_from(body_bytes).ok()?)?;
-        if take(usize::try_from(body_bytes).ok()?).is_none() || !rest.is_empty() || flags > 7 {
+        let is_empty = body_bytes == 0;
+        if is_empty || take(usize::try_from(body_bytes).ok()?).is_none() || !rest.is_empty() || flags > 7 {
             return None;
         }
         let [made_ms, ttl_ms, input, output, cached, cache_read, cache_written, reasoning, work_ns] = numbers;

@@ -2,7 +2,7 @@
 //! [`EVERY`], and what keys have spent every [`SPENT_EVERY`].
 //!
 //! In flight: a hash with a field for each gateway, that says when it was written, by Redis' clock, and how many exchanges run
-//! on which URL. What is older than [`STALE_MS`] counts for nothing and is removed, so a gateway that died frees its places.
+//! on which URL, and wait for it. What is older than [`STALE_MS`] counts for nothing and is removed, so a gateway that died frees its places.
 //! Spent: for each key and period a hash with a field for each process, the sum of which is what the key has spent. Each
 //! writes its own field alone and whole, so a question that was asked twice, or whose answer was lost, changes nothing; the
 //! fields of processes that have ended stay, so budgets survive them.
@@ -10,13 +10,13 @@
 //! Without Redis each goes on alone: what others have in flight is forgotten after [`STALE_MS`], what they had spent is not.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Control;
 use crate::config::{Level, shared};
@@ -138,12 +138,15 @@ struct Fleet {
 
 impl Fleet {
     async fn tell_loads(&mut self, redis: &Rc<Redis>, world: &World, now_us: u64) {
-        let own: Map<String, Value> = world
-            .registry
-            .iter()
-            .filter(|endpoint| endpoint.in_flight() > 0)
-            .map(|endpoint| (endpoint.base(), endpoint.in_flight().into()))
-            .collect();
+        let mut loads: BTreeMap<String, [u32; 2]> = BTreeMap::new();
+        for endpoint in &world.registry {
+            let (taken, waiting) = (endpoint.in_flight(), endpoint.places().waiting());
+            if taken > 0 || waiting > 0 {
+                let load = loads.entry(endpoint.base()).or_default();
+                *load = [load[0].saturating_add(taken), load[1].saturating_add(waiting)];
+            }
+        }
+        let own: Map<String, Value> = loads.into_iter().map(|(url, load)| (url, json!(load))).collect();
         let (key, own, stale) = (loads_key(redis), Value::Object(own).to_string(), STALE_MS.to_string());
         let args = [world.fleet.id.as_bytes(), own.as_bytes(), stale.as_bytes()];
         let heard = redis.script(&LOADS, &[key.as_bytes()], &args).await;
@@ -181,25 +184,29 @@ impl Fleet {
 
     fn forget(&self, world: &World) {
         world.fleet.others.store(0, Ordering::Relaxed);
-        world.registry.iter().for_each(|endpoint| endpoint.places().set_elsewhere(0));
+        world.registry.iter().for_each(|endpoint| endpoint.places().set_elsewhere(0, 0, 1));
     }
 }
 
 /// Sums what the others have in flight on each endpoint.
 fn hear_loads(world: &World, others: &[Reply]) {
-    let mut loads: HashMap<String, u64> = HashMap::new();
+    let mut loads: HashMap<String, [u64; 2]> = HashMap::new();
     for pair in others.chunks_exact(2) {
         let text = pair.get(1).and_then(Reply::as_bytes).unwrap_or_default();
         let text =
             text.iter().position(|&byte| byte == b' ').and_then(|at| text.get(at + 1..)).unwrap_or_default();
         let Ok(Value::Object(one)) = serde_json::from_slice(text) else { continue };
         for (url, count) in one {
-            *loads.entry(url).or_default() += count.as_u64().unwrap_or(0);
+            let number = |at: usize| count.get(at).and_then(Value::as_u64).unwrap_or(0);
+            let load = loads.entry(url).or_default();
+            *load = [load[0].saturating_add(number(0)), load[1].saturating_add(number(1))];
         }
     }
     for endpoint in &world.registry {
-        let load = loads.get(&endpoint.base()).copied().unwrap_or(0);
-        endpoint.places().set_elsewhere(u32::try_from(load).unwrap_or(u32::MAX));
+        let load = loads.get(&endpoint.base()).copied().unwrap_or_default();
+        let [taken, waiting] = load.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        let gateways = u32::try_from(others.len() / 2 + 1).unwrap_or(u32::MAX);
+        endpoint.places().set_elsewhere(taken, waiting, gateways);
     }
 }
 

@@ -140,6 +140,8 @@ struct Held {
     /// Whether it is counted among those at once.
     running: bool,
     reserved: Option<Reserved>,
+    /// The window in which its request is counted.
+    counted: Option<u64>,
     input_bytes: u64,
     /// The request says how much it wants, so its answer says nothing of those that do not.
     bounded: bool,
@@ -194,6 +196,7 @@ impl Quota {
             live: Arc::clone(live),
             running: false,
             reserved: None,
+            counted: None,
             input_bytes,
             bounded: max_tokens.is_some(),
         };
@@ -221,6 +224,7 @@ impl Quota {
                 }
             }
         }
+        held.counted = counted;
         Ok(Admission(Some(held)))
     }
 
@@ -302,6 +306,15 @@ impl Admission {
             }
         }
         Some(used)
+    }
+
+    /// Another limit refuses the request: nothing is left taken.
+    pub fn refused(mut self) {
+        if let Some(held) = &mut self.0
+            && let Some(window) = held.counted.take()
+        {
+            held.live.requests.correct(window, 1, 0);
+        }
     }
 
     /// Tokens that are reserved and not settled.

@@ -1,13 +1,15 @@
 //! What is noted of an exchange: its times and tokens, counted when it ends; its line in the log is [`super::entry`]'s.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::answered::{Answered, Content};
 use super::cached::Use;
 use super::entry::{self, Bodies, Entry};
 use super::head::Incoming;
-use super::relay::{Answered, Content};
+use super::payment::Payment;
 use super::reply::{self, Manner};
 use super::span::{Outcome, Tracing};
 use super::{Shard, admit};
@@ -68,6 +70,8 @@ pub struct Record {
     charged: bool,
     /// What that was.
     given: Usage,
+    /// Its stream goes to others too.
+    payment: Option<Rc<Payment>>,
 }
 
 /// Why an exchange failed.
@@ -126,6 +130,7 @@ impl Record {
             cache: None,
             charged: false,
             given: Usage::default(),
+            payment: None,
         }
     }
 
@@ -326,6 +331,14 @@ impl Record {
         }
     }
 
+    /// Its stream goes to several from here on: what it has used when this exchange has ended is charged all the same.
+    pub fn payment(&mut self, shard: &Rc<Shard>) -> Option<Rc<Payment>> {
+        let deployment = self.deployment.as_ref()?;
+        let payment = Payment::new(shard, self.caller.clone(), Arc::clone(deployment));
+        self.payment = Some(Rc::clone(&payment));
+        Some(payment)
+    }
+
     /// The model that stands in for the one that was asked.
     #[must_use]
     pub fn stand_in(&self) -> Option<String> {
@@ -413,6 +426,9 @@ impl Record {
 
     /// Counts the exchange and writes its line.
     pub fn finish(mut self, shard: &Shard, request_id: &str) {
+        if let Some(payment) = self.payment.take() {
+            payment.paid(self.usage);
+        }
         let outcome = self.outcome();
         self.spans.finish(shard, &outcome);
         if self.status >= 400 || self.fault.is_some() {

@@ -7,10 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::access::Record;
+use super::answered::{Answered, Content};
 use super::exchange::Exit;
 use super::head::Incoming;
 use super::limited::{Patience, Phase};
-use super::relay::{Answered, Content, broken_body, fed};
+use super::relay::{broken_body, fed};
 use super::span::Passed;
 use super::{Shard, reply};
 use crate::api::error::Retry;

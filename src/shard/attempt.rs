@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use super::Shard;
 use super::access::Record;
+use super::answered::Answered;
 use super::ask::Ask;
 use super::exchange::Exit;
 use super::head::Incoming;
 use super::limited::{Patience, Stopped, deadline_exceeded};
 use super::line::{self, Unserved, Wanted};
-use super::relay::Answered;
 use crate::api::error::Retry;
 use crate::api::{Failure, FailureKind, Task, View};
 use crate::catalog::Deployment;

@@ -16,7 +16,7 @@ use super::limited::{Patience, Stopped, deadline_exceeded};
 use super::relay;
 use super::serve::After;
 use super::shared::{self, Following, LOOK};
-use crate::api::{Answer, Dialect, Failure, FailureKind, Task};
+use crate::api::{Answer, Dialect, Failure, FailureKind};
 use crate::cache::{self, flight::Head};
 use crate::cache::{Boarding, Follower, Key, Parts, Plan, Step, Stored, Tenant};
 use crate::wire::http1::request::Name;
@@ -96,13 +96,17 @@ pub async fn find(
         let text = "There is no stored answer to this request, and it wants no other.";
         return Err(Some(Failure::new(FailureKind::NotCached, text)));
     }
-    let wanted = Wanted { task: asked.task, choices: asked.view.choices, stream: asked.view.stream };
+    let wanted = Wanted {
+        task: asked.task,
+        choices: asked.view.choices.saturating_mul(asked.view.prompts),
+        stream: asked.view.stream,
+    };
     let lead = match plan.coalesces.then(|| answers.flights.board(key)) {
         None if plan.stores.is_none() => return Ok(Found::Ask(None)),
         None => answers.flights.alone(key),
         Some(Boarding::Lead(lead)) => lead,
         Some(Boarding::Follow(follower)) => {
-            match wait(shard, patience, (asked.task, key), follower, record).await? {
+            match wait(asked, patience, (&plan, key), follower, record).await? {
                 Waited::Served(after) => return Ok(Found::Served(after)),
                 Waited::Lead(lead) => lead,
                 Waited::Alone => answers.flights.alone(key),
@@ -265,12 +269,15 @@ enum Waited {
 }
 
 async fn wait(
-    shard: &Rc<Shard>,
+    asked: &Asked<'_>,
     patience: &mut Patience<'_>,
-    (task, key): (Task, Key),
+    (plan, key): (&Plan, Key),
     mut follower: Follower,
     record: &mut Record,
 ) -> Result<Waited, Exit> {
+    let (shard, task) = (asked.shard, asked.task);
+    // A stand-in's answer is only for those who may use it.
+    let may = |head: &Head| head.model.as_ref().is_none_or(|model| asked.admitted.may_use(model));
     loop {
         let step = patience.limited(LOOK, pin!(std::future::poll_fn(|cx| follower.poll_next(cx)))).await;
         match step {
@@ -280,8 +287,15 @@ async fn wait(
             Ok(Step::Lead(lead)) => return Ok(Waited::Lead(lead)),
             Ok(Step::Alone) => return Ok(Waited::Alone),
             Ok(Step::Failed(failure)) => return Err(Some(failure)),
+            Ok(Step::Begin(head) | Step::Whole(head, _)) if !may(&head) => return Ok(Waited::Alone),
             Ok(Step::Whole(head, stored)) => {
-                record.given_again(shard, Use::Shared(key), stored.usage);
+                // The one that was waited for may have found it stored.
+                let age_s = stored.age_ms(wall_ms()) / 1000;
+                if plan.age_max_s.is_some_and(|most| age_s >= most) {
+                    return Ok(Waited::Alone);
+                }
+                let used = if age_s > 0 { Use::Hit(key, age_s) } else { Use::Shared(key) };
+                record.given_again(shard, used, stored.usage);
                 return write(shard, patience, &head, &stored, record).await.map(Waited::Served);
             }
             Ok(Step::Begin(head)) => {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::access::Record;
 use super::admit::{self, Admitted};
+use super::answered::Limits;
 use super::cached::{self, Found};
 use super::fallback::Asked;
 use super::fleet::Charged;
@@ -173,18 +174,23 @@ async fn serve_model(
         profile,
         language,
     };
-    let kept = match Box::pin(cached::find(&asked, &mut patience, record)).await? {
-        Found::Ask(kept) => kept,
-        Found::Served(after) => {
+    let found = Box::pin(cached::find(&asked, &mut patience, record)).await;
+    let kept = match found {
+        Ok(Found::Ask(kept)) => kept,
+        Ok(Found::Served(after)) => {
             settle(shard, &mut spent, record);
             return Ok(after);
+        }
+        Err(exit) => {
+            settle(shard, &mut spent, record); // what was given before it left
+            return Err(exit);
         }
     };
     let answered = match asked.first_content(&mut patience, &mut held, record).await {
         Ok(answered) => answered,
         Err(exit) => return Err(told(exit, kept)),
     };
-    let limits = relay::Limits { idle: asked.deployment.timeouts.idle, deadline_us };
+    let limits = Limits { idle: asked.deployment.timeouts.idle, deadline_us };
     let outgoing = Outgoing { answered, screen: asked.screen(), kept, limits };
     // From here on nothing is tried again: a stream of minutes does not hold its request.
     drop((asked, patience));

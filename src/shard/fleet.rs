@@ -173,5 +173,6 @@ pub async fn minute(
             return Ok(Charged { admission, shared: (tokens > 0).then_some(shared) });
         }
     };
+    admission.refused();
     Err(Refusal { kind, limit, retry_after_ms: minute.left_ms.max(1) })
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::Shard;
+use super::access::Record;
+use super::payment::Payment;
 use super::source::Source;
 use crate::api::{Failure, FailureKind, Task, Usage, answer};
 use crate::cache::flight::Head;
@@ -26,6 +28,7 @@ pub struct Kept {
     wants_stream: bool,
     held: Reservation,
     content_type: Vec<u8>,
+    payment: Option<Rc<Payment>>,
 }
 
 /// What was asked for.
@@ -52,6 +55,7 @@ impl Kept {
             wants_stream: wanted.stream,
             held: shard.process.reservation(shard.world.config.server.buffered_bytes_max.0),
             content_type: Vec::new(),
+            payment: None,
         })
     }
 
@@ -67,6 +71,27 @@ impl Kept {
         self.lead.follow()
     }
 
+    /// From here on it is on its way to several, and the exchange of `record` pays for all of it.
+    #[must_use]
+    pub fn paid_by(mut self: Box<Self>, record: &mut Record) -> Box<Self> {
+        self.payment = record.payment(&self.shard);
+        self
+    }
+
+    /// Who pays for it.
+    #[must_use]
+    pub fn payment(&self) -> Option<Rc<Payment>> {
+        self.payment.clone()
+    }
+
+    /// Gives it up, unless somebody follows: then it comes back.
+    #[must_use]
+    pub fn retire(self: Box<Self>) -> Option<Box<Self>> {
+        let Self { shard, lead, stores, task, choices, wants_stream, held, content_type, payment } = *self;
+        let lead = lead.retire()?;
+        Some(Box::new(Self { shard, lead, stores, task, choices, wants_stream, held, content_type, payment }))
+    }
+
     /// Whether one of those who follow could take more, or there are none left.
     pub fn poll_wanted(&self, cx: &Context<'_>) -> Poll<bool> {
         self.lead.poll_wanted(cx)
@@ -75,6 +100,11 @@ impl Kept {
     /// Waits until nobody follows any more.
     pub fn poll_left(&self, cx: &Context<'_>) -> Poll<()> {
         self.lead.poll_left(cx)
+    }
+
+    /// Waits until anybody follows.
+    pub fn poll_joined(&self, cx: &Context<'_>) -> Poll<()> {
+        self.lead.poll_joined(cx)
     }
 
     /// Runs `op`; `None`: others have joined before it ended, and it goes on.
@@ -113,6 +143,7 @@ impl Kept {
         let is_clean = source.screen.as_ref().is_none_or(|screen| screen.is_clean());
         if let Some(ttl) = self.stores.filter(|_| is_clean && source.stream.has_finished(self.choices))
             && let Some(body) = self.lead.streamed()
+            && body.len() as u64 <= self.shard.world.config.cache.answer_bytes_max.0
         {
             let stored = self.stored(true, &self.content_type, body.into(), source.stream.usage(), ttl);
             self.store(Arc::new(stored));

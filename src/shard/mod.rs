@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod admit;
+pub mod answered;
 pub mod ask;
 pub mod attempt;
 pub mod cached;
@@ -24,6 +25,7 @@ pub mod lines;
 pub mod listen;
 pub mod local;
 pub mod moderations;
+pub mod payment;
 pub mod relay;
 pub mod reply;
 pub mod screen;
@@ -81,6 +83,8 @@ pub struct Core {
     pub timers: Rc<Timers>,
     /// Its buffers.
     pub buffers: Rc<Buffers>,
+    /// Streams that it reads for several clients now.
+    pub pumps: Cell<u64>,
     /// Its tasks.
     pub tasks: Rc<TaskCounts>,
     /// Turns through the kernel for long work.
@@ -154,6 +158,7 @@ impl Core {
             clock: Clock::start(),
             timers: Rc::default(),
             buffers: Rc::default(),
+            pumps: Cell::new(0),
             tasks: Rc::default(),
             turns: Turns::default(),
             decoders: Rc::new(Gate::new(DECODERS_MAX)),

@@ -3,138 +3,32 @@
 //! read → stream state → write → read: one write at a time and no queue, so TCP pushes back by itself, and what
 //! arrives during a write goes out in the next one. The client's head leaves with the first content.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
 
 use super::Shard;
 use super::access::Record;
+use super::answered::{Answered, Content, Limits};
 use super::exchange::{Exit, Streaming};
 use super::kept::Kept;
+use super::limited::{Stopped, deadline_exceeded};
 use super::reply::{self, Manner, Version};
 use super::screen::Screen;
 use super::serve::After;
 use super::shared::{self, Following};
-use super::source::Source;
-use crate::api::{Answer, Failure, FailureKind, Stream};
+use super::source::{Reading, Source};
+use crate::api::{Answer, Failure, FailureKind};
 use crate::cache::flight;
-use crate::net::{Client, Upstream};
-use crate::queue::Place;
-use crate::wire::http1::body::{self, Reader};
+use crate::net::Client;
+use crate::wire::http1::body;
 
 /// Room before the data for the longest chunk line: 16 digits and CRLF.
 pub const GAP: usize = 18;
 
 /// A client that has only listened for so long is watched without a buffer.
 const PARK_AFTER_US: u64 = 1_000_000;
-
-/// An answer that has begun, or is whole.
-pub struct Answered {
-    /// Status of the endpoint, below 300.
-    pub status: u16,
-    /// `Content-Type` of the endpoint.
-    pub content_type: Vec<u8>,
-    /// What there is so far.
-    pub content: Content,
-    passed: Vec<u8>,
-    endpoint_lines: Arc<[u8]>,
-    endpoint: usize,
-    in_flight: Option<Place>,
-}
-
-/// How long an answer may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Between two reads.
-    pub idle: Duration,
-    /// When the exchange must be over, by the shard's clock.
-    pub deadline_us: u64,
-}
-
-/// The body of an answer.
-pub enum Content {
-    /// Nothing yet.
-    None,
-    /// All of it: `buffer[start..]`.
-    Whole {
-        /// Holds the body.
-        buffer: Vec<u8>,
-        /// Where it begins.
-        start: usize,
-        /// What was found in it.
-        answer: Answer,
-        /// The client's name for the model, as a JSON string.
-        model: Vec<u8>,
-        /// Whether embeddings are to be base64.
-        base64: bool,
-    },
-    /// A stream whose first events are in `out`.
-    Stream {
-        /// Where the rest comes from.
-        upstream: Upstream,
-        /// For reading it.
-        buffer: Vec<u8>,
-        /// What goes to the client first.
-        out: Vec<u8>,
-        /// Framing of the endpoint.
-        reader: Reader,
-        /// State of the events.
-        stream: Box<Stream>,
-        /// Whether the connection may be used again after its end.
-        keep_alive: bool,
-    },
-}
-
-impl Content {
-    /// What is wrong with it for a client to whom a stream of events has been begun.
-    fn unfit(&self, manner: &Manner) -> Option<&'static str> {
-        match self {
-            _ if !manner.begun => None,
-            Self::Stream { stream, .. } if stream.is_ndjson() => {
-                Some("sent lines of JSON where events were asked for")
-            }
-            Self::Whole { .. } => Some("sent a whole answer where a stream was asked for"),
-            _ => None,
-        }
-    }
-}
-
-impl Answered {
-    /// An answer without content yet.
-    #[must_use]
-    pub fn new(status: u16, content_type: Vec<u8>, passed: Vec<u8>, endpoint_lines: Arc<[u8]>) -> Self {
-        Self {
-            status,
-            content_type,
-            content: Content::None,
-            passed,
-            endpoint_lines,
-            endpoint: 0,
-            in_flight: None,
-        }
-    }
-
-    /// Whether it is still coming.
-    #[must_use]
-    pub fn is_stream(&self) -> bool {
-        matches!(self.content, Content::Stream { .. })
-    }
-
-    /// Whether its stream is of JSON lines.
-    #[must_use]
-    pub fn is_ndjson(&self) -> bool {
-        matches!(&self.content, Content::Stream { stream, .. } if stream.is_ndjson())
-    }
-
-    /// Holds the endpoint's slot until the answer is over.
-    #[must_use]
-    pub fn with(mut self, in_flight: Place, endpoint: usize) -> Self {
-        self.in_flight = Some(in_flight);
-        self.endpoint = endpoint;
-        self
-    }
-}
 
 /// An answer, and what it is brought with.
 pub struct Outgoing {
@@ -200,7 +94,7 @@ pub async fn answer(
                 kept.begin(notes, status == 200);
             }
             let source = Source {
-                upstream,
+                upstream: Some(upstream),
                 buffer,
                 reader,
                 stream,
@@ -337,11 +231,9 @@ impl Relay<'_> {
         if let Some(screen) = &source.screen {
             screen.note(self.shard, record);
         }
-        match self.kept.take() {
-            Some(kept) if matches!(result, Err(None)) && kept.is_shared() => {
-                shared::spawn(self.shard, source, kept); // others want the rest
-            }
-            _ => source.close(self.shard, clean),
+        match self.kept.take().filter(|_| matches!(result, Err(None))).and_then(|kept| kept.retire()) {
+            Some(kept) => shared::spawn(self.shard, source, None, kept.paid_by(record)), // others want the rest
+            None => source.close(self.shard, clean),
         }
         result
     }
@@ -375,10 +267,18 @@ impl Relay<'_> {
                 let Some(following) = self.following.take() else { return Err(None) };
                 return shared::follow(self.shard, client, self.manner, following, record).await;
             };
-            let failure = match read(self.shard, source, client).await {
+            let result = match &self.kept {
+                None => read(self.shard, source, client).await,
+                Some(_) => self.read_kept(client, record).await,
+            };
+            let failure = match result {
                 Ok(()) => None,
                 Err(None) => return Err(None),
                 Err(Some(failure)) => Some(failure),
+            };
+            let Some(source) = &mut self.source else {
+                let Some(failure) = failure else { continue };
+                return break_off(self.shard, client, self.manner, vec![0; GAP], &failure, record).await;
             };
             record.gap(self.shard, &mut self.last_us);
             if !parked && self.last_us > park_us {
@@ -460,7 +360,7 @@ impl Relay<'_> {
             match early {
                 Some(written) => written,
                 None => {
-                    self.share(record);
+                    self.share(None, record);
                     writing.await
                 }
             }
@@ -468,20 +368,49 @@ impl Relay<'_> {
         let bytes = written.map_err(|_| None)?;
         self.shard.buffers.give(bytes);
         if self.kept.as_ref().is_some_and(|kept| kept.is_shared()) {
-            self.share(record);
+            self.share(None, record);
         }
         Ok(())
     }
 
-    /// From here on a task of its own reads the answer, and this client is one of several that follow it.
-    fn share(&mut self, record: &mut Record) {
+    /// From here on a task of its own reads the answer, going on with what `reading` has begun, and this client is one of
+    /// several that follow it.
+    fn share(&mut self, reading: Option<Reading>, record: &mut Record) {
         if let (Some(source), Some(kept)) = (self.source.take(), self.kept.take()) {
             record.stream_ends(&source.stream, false);
             let (task, ndjson) = (source.stream.task(), source.stream.is_ndjson());
             let deadline_us = source.limits.deadline_us;
             self.following = Some(Following { follower: kept.follow(), task, ndjson, deadline_us });
-            shared::spawn(self.shard, source, kept);
+            shared::spawn(self.shard, source, reading, kept.paid_by(record));
         }
+    }
+
+    /// Reads once, for this client and for those who may join. A read that has begun may hold bytes already: while others
+    /// want them it is never given up, whatever becomes of this client.
+    async fn read_kept(&mut self, client: &mut Client, record: &mut Record) -> Result<(), Exit> {
+        let (Some(source), Some(kept)) = (&mut self.source, &self.kept) else { return Ok(()) };
+        let buffer = source.take_buffer(self.shard, client.unsent());
+        let Limits { idle, deadline_us } = source.limits;
+        let mut reading = source.read(buffer);
+        let read = poll_fn(|cx| match reading.as_mut().poll(cx) {
+            Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending => kept.poll_joined(cx).map(|()| None),
+        });
+        let stopped = match self.shard.limited(client, idle, deadline_us, pin!(read)).await {
+            Ok(Some(read)) => return source.finish(Ok(read)),
+            Ok(None) => {
+                self.share(Some(reading), record);
+                return Ok(());
+            }
+            Err(stopped) => stopped,
+        };
+        if stopped == Stopped::Limit || !kept.is_shared() {
+            return source.finish(Err(stopped));
+        }
+        // Others have joined at this very moment: what ends here is this client's part alone.
+        self.share(Some(reading), record);
+        self.following = None;
+        Err((stopped == Stopped::Total).then(deadline_exceeded))
     }
 }
 
@@ -489,7 +418,8 @@ impl Relay<'_> {
 async fn read(shard: &Shard, source: &mut Source, client: &Client) -> Result<(), Exit> {
     let buffer = source.take_buffer(shard, client.unsent());
     let Limits { idle, deadline_us } = source.limits;
-    let reading = shard.limited(client, idle, deadline_us, pin!(source.upstream.read(buffer))).await;
+    let Some(upstream) = &mut source.upstream else { return Err(None) };
+    let reading = shard.limited(client, idle, deadline_us, pin!(upstream.read(buffer))).await;
     source.took(reading)
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::access::{self, Record};
-use super::relay::{Answered, Content};
+use super::answered::{Answered, Content};
 use crate::api::speech::{self, Channel, Part};
 use crate::api::{Failure, Task, Texts, View};
 use crate::config::guard::Language;

@@ -2,6 +2,8 @@
 //!
 //! The endpoint is read no faster than the fastest client takes it, and left when the last one has gone.
 
+use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -12,80 +14,141 @@ use super::access::Record;
 use super::exchange::Exit;
 use super::kept::Kept;
 use super::limited::{Stopped, deadline_exceeded};
-use super::relay::{self, GAP, Limits};
+use super::relay::{self, GAP};
 use super::reply::Manner;
 use super::serve::After;
-use super::source::Source;
-use crate::api::Task;
+use super::source::{Reading, Source};
+use crate::api::{Failure, Task};
 use crate::cache::{Follower, Step};
 use crate::net::clock::{self, Timer};
-use crate::net::{Client, Stop, task};
+use crate::net::{Client, Stop, Upstream, task};
 
 /// How often a client that waits looks by itself: a wake from another shard may be lost.
 pub const LOOK: Duration = Duration::from_secs(1);
 
-/// Brings what is left of a stream to those who follow.
-pub fn spawn(shard: &Rc<Shard>, source: Box<Source>, kept: Box<Kept>) {
-    task::spawn(&shard.tasks, pump(Rc::clone(shard), source, kept));
+/// Brings what is left of a stream to those who follow; `reading` is a read of it that has begun.
+pub fn spawn(shard: &Rc<Shard>, source: Box<Source>, reading: Option<Reading>, kept: Box<Kept>) {
+    task::spawn(&shard.tasks, pump(Rc::clone(shard), source, reading, kept));
 }
 
-async fn pump(shard: Rc<Shard>, mut source: Box<Source>, mut kept: Box<Kept>) {
+/// How a pump ended.
+enum Ended {
+    Whole,
+    Broken(Failure),
+    /// Nobody was left to read for.
+    Left,
+}
+
+async fn pump(shard: Rc<Shard>, mut source: Box<Source>, reading: Option<Reading>, kept: Box<Kept>) {
+    let _pumping = Pumping::new(&shard);
+    let payment = kept.payment();
+    let ended = read_on(&shard, &mut source, reading, kept).await;
+    if let Some(payment) = payment {
+        payment.used(source.stream.usage());
+    }
+    if let Some(screen) = &source.screen {
+        screen.count(&shard);
+    }
+    if let Ended::Broken(failure) = &ended {
+        source.keep_alive = false;
+        shard.broke_off(source.endpoint, failure);
+    }
+    source.close(&shard, matches!(ended, Ended::Whole));
+}
+
+async fn read_on(
+    shard: &Rc<Shard>,
+    source: &mut Source,
+    mut reading: Option<Reading>,
+    mut kept: Box<Kept>,
+) -> Ended {
     let timer = shard.timers.add();
-    let failure = loop {
+    loop {
         if source.is_over() {
-            kept.done(&source);
-            break None;
+            kept.done(source);
+            return Ended::Whole;
         }
-        if !wanted(&shard, &timer, &kept).await {
-            break Some(None);
+        if reading.is_none() && !wanted(shard, &timer, &kept).await {
+            match kept.retire() {
+                Some(still) => kept = still, // somebody has just come
+                None => return Ended::Left,
+            }
         }
-        let buffer = source.take_buffer(&shard, 0);
-        let Limits { idle, deadline_us } = source.limits;
-        let limit_us = shard.clock.after(idle);
-        timer.set(limit_us.min(deadline_us));
-        let read = {
-            let mut reading = pin!(source.upstream.read(buffer));
-            std::future::poll_fn(|cx| match reading.as_mut().poll(cx) {
-                Poll::Ready(read) => Poll::Ready(Ok(read)),
-                Poll::Pending if kept.poll_left(cx).is_ready() => Poll::Ready(Err(Stopped::Gone)),
-                Poll::Pending if !timer.poll_fired(cx) => Poll::Pending,
-                Poll::Pending if deadline_us <= limit_us => Poll::Ready(Err(Stopped::Total)),
-                Poll::Pending => Poll::Ready(Err(Stopped::Limit)),
-            })
-            .await
-        };
-        let failure = match source.took(read) {
+        let buffer = if reading.is_none() { source.take_buffer(shard, 0) } else { Vec::new() };
+        let mut pending = reading.take().unwrap_or_else(|| source.read(buffer));
+        let read = one_read(shard, &timer, source.limits.idle, &kept, &mut pending).await;
+        let failure = match source.finish(read) {
             Ok(()) => None,
-            Err(None) => break Some(None),
+            Err(None) => match kept.retire() {
+                Some(still) => {
+                    (kept, reading) = (still, Some(pending));
+                    continue;
+                }
+                None => return Ended::Left,
+            },
             Err(Some(failure)) => Some(failure),
         };
-        let out = source.events_buffer(&shard, 0);
-        let (out, failure) = source.events(&shard, out, failure).await;
+        let out = source.events_buffer(shard, 0);
+        let (out, failure) = source.events(shard, out, failure).await;
         let goes_on = kept.push(&out);
         shard.buffers.give(out);
         if let Some(failure) = failure {
             kept.refused(&failure);
-            break Some(Some(failure));
+            return Ended::Broken(failure);
         }
         if !goes_on {
-            break Some(None);
+            return Ended::Left;
         }
-    };
-    if let Some(screen) = &source.screen {
-        screen.count(&shard);
     }
-    if let Some(Some(failure)) = &failure {
-        source.keep_alive = false;
-        shard.broke_off(source.endpoint, failure);
+}
+
+/// Waits for a read as long as anybody follows. Of the exchanges' deadlines each follower minds its own.
+async fn one_read(
+    shard: &Shard,
+    timer: &Timer,
+    idle: Duration,
+    kept: &Kept,
+    reading: &mut Reading,
+) -> Result<(Upstream, io::Result<usize>, Vec<u8>), Stopped> {
+    let limit_us = shard.clock.after(idle);
+    loop {
+        timer.set(limit_us.min(shard.clock.after(LOOK)));
+        let read = poll_fn(|cx| match reading.as_mut().poll(cx) {
+            Poll::Ready(read) => Poll::Ready(Some(Ok(read))),
+            Poll::Pending if kept.poll_left(cx).is_ready() => Poll::Ready(Some(Err(Stopped::Gone))),
+            Poll::Pending if timer.poll_fired(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        if let Some(read) = read.await {
+            return read;
+        }
+        if shard.clock.now_us() >= limit_us {
+            return Err(Stopped::Limit);
+        }
     }
-    source.close(&shard, failure.is_none());
+}
+
+/// Counts a pump while it runs: a drain waits for it.
+struct Pumping(Rc<Shard>);
+
+impl Pumping {
+    fn new(shard: &Rc<Shard>) -> Self {
+        shard.pumps.set(shard.pumps.get() + 1);
+        Self(Rc::clone(shard))
+    }
+}
+
+impl Drop for Pumping {
+    fn drop(&mut self) {
+        self.0.pumps.set(self.0.pumps.get().saturating_sub(1));
+    }
 }
 
 /// Waits until somebody can take more; `false`: nobody is left.
 async fn wanted(shard: &Shard, timer: &Timer, kept: &Kept) -> bool {
     loop {
         timer.set(shard.clock.after(LOOK));
-        let wanting = pin!(std::future::poll_fn(|cx| kept.poll_wanted(cx)));
+        let wanting = pin!(poll_fn(|cx| kept.poll_wanted(cx)));
         if let Some(wanted) = clock::before(timer, wanting).await {
             return wanted;
         }
@@ -132,6 +195,7 @@ pub async fn follow(
                     bodies.events(task, ndjson, &events);
                 }
                 out.extend_from_slice(&events);
+                drop(events); // while it waits for the client it holds one piece
                 let start = relay::frame_in_place(manner, &mut out);
                 let out = client.write_from(out, start).await.map_err(|_| None)?;
                 shard.buffers.give(out);
@@ -161,7 +225,7 @@ async fn next(
 ) -> Result<Step, Exit> {
     loop {
         client.timer().set(shard.clock.after(LOOK).min(deadline_us));
-        match client.race(pin!(std::future::poll_fn(|cx| follower.poll_next(cx)))).await {
+        match client.race(pin!(poll_fn(|cx| follower.poll_next(cx)))).await {
             Ok(step) => return Ok(step),
             Err(Stop::ClientGone) => return Err(None),
             Err(Stop::Deadline) if shard.clock.now_us() >= deadline_us => {

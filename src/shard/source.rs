@@ -2,9 +2,13 @@
 //!
 //! Who reads it for one client is [`super::relay`]; for several at once, [`super::shared`].
 
+use std::io;
+use std::pin::Pin;
+
 use super::Shard;
+use super::answered::Limits;
 use super::limited::{Phase, Stopped, deadline_exceeded, timed_out};
-use super::relay::{Limits, broken_body, fed};
+use super::relay::{broken_body, fed};
 use super::screen::Screen;
 use crate::api::{Failure, Stream};
 use crate::net::{Upstream, buffer};
@@ -20,8 +24,8 @@ const BEHIND: usize = 64 * 1024;
 
 /// Where a stream comes from.
 pub struct Source {
-    /// The connection to the endpoint.
-    pub upstream: Upstream,
+    /// The connection to the endpoint; `None`: a [`Reading`] has it, or had it and was given up.
+    pub upstream: Option<Upstream>,
     /// For reading it.
     pub buffer: Vec<u8>,
     /// Framing of the endpoint.
@@ -42,7 +46,37 @@ pub struct Source {
     pub full: u32,
 }
 
+/// A read that has begun, with the connection that it reads from: it can change hands, and when it is dropped the
+/// connection is closed with it.
+pub type Reading = Pin<Box<dyn Future<Output = (Upstream, io::Result<usize>, Vec<u8>)>>>;
+
 impl Source {
+    /// Begins to read. The connection comes back by [`Source::took`].
+    #[must_use]
+    pub fn read(&mut self, buffer: Vec<u8>) -> Reading {
+        let upstream = self.upstream.take();
+        Box::pin(async move {
+            let Some(mut upstream) = upstream else { return std::future::pending().await };
+            let (result, buffer) = upstream.read(buffer).await;
+            (upstream, result, buffer)
+        })
+    }
+
+    /// Takes what a [`Reading`] has come to.
+    ///
+    /// # Errors
+    /// As those of [`Source::took`].
+    pub fn finish(
+        &mut self,
+        read: Result<(Upstream, io::Result<usize>, Vec<u8>), Stopped>,
+    ) -> Result<(), Option<Failure>> {
+        let read = read.map(|(upstream, result, buffer)| {
+            self.upstream = Some(upstream);
+            (result, buffer)
+        });
+        self.took(read)
+    }
+
     /// Whether all of it has been read.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -67,7 +101,7 @@ impl Source {
     /// The answer is broken, or has taken too long; `None`: who read it is gone.
     pub fn took(
         &mut self,
-        read: Result<(std::io::Result<usize>, Vec<u8>), Stopped>,
+        read: Result<(io::Result<usize>, Vec<u8>), Stopped>,
     ) -> Result<(), Option<Failure>> {
         let (result, buffer) = read.map_err(|stopped| match stopped {
             Stopped::Gone => None,
@@ -152,7 +186,7 @@ impl Source {
         if whole {
             shard.ended_well(endpoint);
         }
-        if whole && keep_alive {
+        if let Some(upstream) = upstream.filter(|_| whole && keep_alive) {
             shard.keep(endpoint, upstream);
         }
         drop(in_flight);

@@ -9,8 +9,8 @@ mod finish;
 mod names;
 
 use super::Shard;
+use super::answered::{Answered, Content};
 use super::head::Incoming;
-use super::relay::{Answered, Content};
 use super::reply::{Manner, Version};
 use crate::api::{Failure, FailureKind, Task, Usage};
 use crate::catalog::Candidate;

@@ -97,9 +97,14 @@ pub struct OverBudget {
 impl Spend {
     /// Charges an exchange that has ended.
     pub fn charge(&self, bill: Bill, period: Duration, now: SystemTime) {
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        self.charge_rest(bill, period, now);
+    }
+
+    /// Charges what an exchange that was charged before has used besides.
+    pub fn charge_rest(&self, bill: Bill, period: Duration, now: SystemTime) {
         let sums = &self.0;
         self.begin_period(period, now);
-        sums.requests.fetch_add(1, Ordering::Relaxed);
         sums.input.fetch_add(bill.input, Ordering::Relaxed);
         sums.output.fetch_add(bill.output, Ordering::Relaxed);
         sums.work_us.fetch_add(bill.work_us, Ordering::Relaxed);

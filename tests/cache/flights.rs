@@ -272,3 +272,133 @@ fn without_coalescing_each_asks() {
     }
     assert_eq!(stand.used("", &hi()), "hit");
 }
+
+/// Whoever leads leaves at any moment of the stream: those who stay lose no byte of it.
+#[test]
+fn no_byte_is_lost_whenever_the_leader_leaves() {
+    let stand = Stand::answering("", "", move |number, _| {
+        let texts: Vec<String> = (0..40).map(|at| format!("{number}.{at} ")).collect();
+        streamed(&texts, true)
+    });
+    for round in 0..40usize {
+        let body = with(&stream(), "seed", json!(round));
+        let mut leader = connect(stand.gateway.addr);
+        send(&mut leader, CHAT, &body.to_string());
+        until("it leads", || (stand.asked() == round + 1).then_some(()));
+        let other = crowd(&stand, 1, &body);
+        thread::sleep(Duration::from_micros(5_000 + 4_937 * round as u64 % 180_000));
+        drop(leader);
+        let whole: String = (0..40).map(|at| format!("{round}.{at} ")).collect();
+        for one in other {
+            assert_eq!(said(&one.join().unwrap()), (whole.clone(), true), "round {round}");
+        }
+    }
+    assert_eq!(stand.asked(), 40);
+    assert_gauges_zero(&stand.gateway);
+}
+
+#[test]
+fn each_has_its_own_deadline() {
+    let texts: Vec<String> = (0..500).map(|number| format!("{number} ")).collect();
+    let whole = texts.concat();
+    let stand = Stand::answering("", "", move |_, _| streamed(&texts, true));
+    let hurried = with(&stream(), "timeout", json!(1));
+    let first = crowd(&stand, 1, &stream());
+    until("it leads", || (stand.asked() == 1).then_some(()));
+    let addr = stand.gateway.addr;
+    let cut = thread::spawn(move || {
+        let mut client = connect(addr);
+        send(&mut client, CHAT, &hurried.to_string());
+        let mut all = Vec::new();
+        let _ = client.stream().read_to_end(&mut all);
+        String::from_utf8_lossy(&all).into_owned()
+    });
+    let text = cut.join().unwrap();
+    assert!(
+        text.contains("time limit") && !text.contains("[DONE]"),
+        "{}",
+        &text[text.len().saturating_sub(300)..]
+    );
+    for one in first {
+        assert_eq!(said(&one.join().unwrap()), (whole.clone(), true));
+    }
+    // The same where the one that leads is in a hurry.
+    let leader = with(&with(&stream(), "seed", json!(1)), "timeout", json!(1));
+    let mut hurried = connect(addr);
+    send(&mut hurried, CHAT, &leader.to_string());
+    until("it leads", || (stand.asked() == 2).then_some(()));
+    let other = crowd(&stand, 1, &with(&stream(), "seed", json!(1)));
+    for one in other {
+        assert_eq!(said(&one.join().unwrap()), (whole.clone(), true));
+    }
+    assert_eq!(stand.asked(), 2);
+    drop(hurried);
+    assert_gauges_zero(&stand.gateway);
+}
+
+#[test]
+fn who_asked_first_pays_for_what_comes_after_it_has_left() {
+    let texts: Vec<String> = (0..60).map(|number| format!("{number} ")).collect();
+    let rest = "[[models]]\nname = \"m\"\nprice = { input_per_1k = 1.0, output_per_1k = 2.0 }\n";
+    let stand = Stand::answering("", rest, move |_, _| streamed(&texts, true));
+    let mut leader = connect(stand.gateway.addr);
+    send(&mut leader, CHAT, &stream().to_string());
+    until("it leads", || (stand.asked() == 1).then_some(()));
+    let others = crowd(&stand, 2, &stream());
+    thread::sleep(Duration::from_millis(100));
+    drop(leader);
+    others.into_iter().for_each(|one| assert!(said(&one.join().unwrap()).1));
+    until("all is charged once", || {
+        let output = sum(&stand, "litellm_tokens_used{model=\"m\",type=\"output\"}");
+        let cost = sum(&stand, "corelane_cost_total{model=\"m\"}");
+        // Five of the endpoint's count, or more where the one that left was estimated higher.
+        (output >= 5.0 && cost >= 0.02 - 1e-9).then_some(())
+    });
+    assert!(sum(&stand, "corelane_cost_total{model=\"m\"}") < 0.2);
+}
+
+#[test]
+fn a_stand_ins_answer_is_shared_with_those_who_may_use_it() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let key = |name: &str, models: &str| {
+        format!(
+            "[[keys]]\nname = \"{name}\"\nsecret = \"secret-of-{name}\"\nmodels = {models}\ncache_group = \"g\"\n"
+        )
+    };
+    let rest = [
+        "[retry]\nattempts = 1\n[breaker]\nenabled = false\n[[models]]\nname = \"m\"\nfallbacks = [\"big\"]\n[[models]]\nname = \"big\"\n".to_owned(),
+        key("a", "[\"m\", \"big\"]"),
+        key("b", "[\"m\"]"),
+    ];
+    let stand = Stand::answering("", &rest.concat(), move |number, record| {
+        if record.json().unwrap()["model"] == "m" {
+            return status(500);
+        }
+        held.pass();
+        numbered(number)
+    });
+    let addr = stand.gateway.addr;
+    let ask = move |name: &'static str| {
+        thread::spawn(move || {
+            let mut client = connect(addr);
+            let body = hi().to_string();
+            let length = body.len();
+            let request = format!(
+                "POST {CHAT} HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer secret-of-{name}\r\nContent-Length: {length}\r\n\r\n{body}"
+            );
+            client.stream().write_all(request.as_bytes()).unwrap();
+            client.answer(false, Instant::now() + Duration::from_secs(20)).unwrap()
+        })
+    };
+    let first = ask("a");
+    until("the stand-in is asked", || (stand.asked() == 2).then_some(()));
+    let (second, third) = (ask("a"), ask("b"));
+    waiting(&stand, 3);
+    gate.open();
+    let [first, second, third] = [first, second, third].map(|one| one.join().unwrap());
+    assert_eq!((first.status, first.field("x-corelane-model")), (200, Some("big")));
+    assert_eq!((second.status, second.field("x-corelane-model")), (200, Some("big")));
+    assert_eq!(second.body, first.body);
+    assert_eq!(third.status, 500, "its own failure: {}", String::from_utf8_lossy(&third.body));
+}

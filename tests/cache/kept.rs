@@ -201,3 +201,27 @@ fn explanations_say_what_it_may_do() {
     assert_eq!(explained(&with(&hi(), "cache", json!({"use-cache": false}))), "left alone");
     assert_eq!(stand.asked(), 0, "and nobody was asked");
 }
+
+#[test]
+fn loading_a_model_is_not_given_again() {
+    let stand = Stand::answering("", "", |_, record| {
+        let text = record.json().unwrap();
+        let body = match text["keep_alive"] == 0 {
+            true => json!({"model": "m", "response": "", "done": true, "done_reason": "unload"}),
+            false => json!({"model": "m", "response": "a", "done": true, "done_reason": "stop"}),
+        };
+        Reply { writes: vec![plain(&body.to_string())], then: Then::Keep }
+    });
+    // Only servers of Ollama's kind have the path.
+    let toml = configuration(&stand.upstream, "", "").replace("kind = \"openai\"", "kind = \"ollama\"");
+    let gateway = super::support::Gateway::start(&toml);
+    let used = |body: &Value| {
+        let answer = super::ask(&gateway, "/api/generate", "", &body.to_string());
+        assert_eq!(answer.status, 200);
+        answer.field("x-corelane-cache").unwrap().to_owned()
+    };
+    let unload = json!({"model": "m", "keep_alive": 0, "stream": false});
+    assert_eq!([used(&unload), used(&unload)], ["miss", "miss"]);
+    let prompt = json!({"model": "m", "prompt": "hi", "stream": false});
+    assert_eq!([used(&prompt), used(&prompt)], ["miss", "hit"]);
+}

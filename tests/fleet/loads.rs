@@ -136,3 +136,33 @@ fn slots_are_the_fleets() {
     load.into_iter().for_each(|one| drop(one.join()));
     assert_gauges_zero(&second);
 }
+
+#[test]
+fn who_came_first_does_not_keep_all_slots() {
+    let redis = Server::start(&[]);
+    let endpoint = slow(Duration::from_millis(100));
+    let first = gateway(&redis.url(), &[endpoint.upstream.addr], "", "# slots\n");
+    let second = gateway(&redis.url(), &[endpoint.upstream.addr], "", "# slots\n");
+    others(&first, 1.0);
+    others(&second, 1.0);
+    let end = Instant::now() + Duration::from_secs(8);
+    let crowd = |addr: SocketAddr| -> Vec<thread::JoinHandle<u32>> {
+        let asking = move || {
+            let (mut reader, mut served) = (connect(addr), 0);
+            while Instant::now() < end {
+                assert_eq!(ask_on(&mut reader, "").status, 200);
+                served += 1;
+            }
+            served
+        };
+        (0..8).map(|_| thread::spawn(asking)).collect()
+    };
+    let early = crowd(first.addr);
+    thread::sleep(Duration::from_millis(800)); // it holds all four
+    let late = crowd(second.addr);
+    let count =
+        |all: Vec<thread::JoinHandle<u32>>| -> u32 { all.into_iter().map(|one| one.join().unwrap()).sum() };
+    let (early, late) = (count(early), count(late));
+    assert!(late * 2 > early, "{early} of the first, {late} of the second");
+    assert_gauges_zero(&second);
+}

@@ -276,3 +276,16 @@ fn any_order_loses_nothing() {
         assert_eq!(flights.count(), 0, "seed {seed}");
     }
 }
+
+#[test]
+fn a_flight_is_given_up_only_where_nobody_follows() {
+    let flights = Flights::new(1000);
+    let leader = lead(&flights);
+    leader.begin(Head::default());
+    let task = follow(&flights);
+    let leader = leader.retire().expect("somebody follows");
+    drop(task);
+    assert!(leader.retire().is_none());
+    assert_eq!(flights.count(), 0);
+    let _ = lead(&flights);
+}
