@@ -4,7 +4,6 @@
 //! request may do is [`Plan`]'s to say, what is equal [`Parts`]'s.
 
 use std::pin::pin;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Shard;
@@ -87,11 +86,11 @@ pub async fn find(
         memory.get(key, wall_ms(), plan.age_max_s)
     };
     if let Some(stored) = look() {
-        return give(shard, patience, key, &stored, record).await;
+        return give(asked, patience, key, &stored, record).await;
     }
     if plan.only_if_cached {
         if let Some(stored) = look_in_redis(shard, &plan, key).await {
-            return give(shard, patience, key, &stored, record).await;
+            return give(asked, patience, key, &stored, record).await;
         }
         let text = "There is no stored answer to this request, and it wants no other.";
         return Err(Some(Failure::new(FailureKind::NotCached, text)));
@@ -122,7 +121,7 @@ pub async fn find(
             Head { content_type: stored.content_type.to_vec(), ..Head::default() },
             Arc::clone(&stored),
         );
-        return give(shard, patience, key, &stored, record).await;
+        return give(asked, patience, key, &stored, record).await;
     }
     Ok(Found::Ask(Some(Kept::new(shard, lead, plan.stores, wanted))))
 }
@@ -191,28 +190,33 @@ pub fn plan(asked: &Asked<'_>) -> Option<(Plan, Key)> {
 
 /// Gives a stored answer.
 async fn give(
-    shard: &Rc<Shard>,
+    asked: &Asked<'_>,
     patience: &mut Patience<'_>,
     key: Key,
     stored: &Stored,
     record: &mut Record,
 ) -> Result<Found, Exit> {
     let age_s = stored.age_ms(wall_ms()) / 1000;
-    record.given_again(shard, Use::Hit(key, age_s), stored.usage);
+    record.given_again(asked.shard, Use::Hit(key, age_s), stored.usage);
     let head = Head { content_type: stored.content_type.to_vec(), ..Head::default() };
-    write(shard, patience, &head, stored, record).await.map(Found::Served)
+    write(asked, patience, &head, stored, record).await.map(Found::Served)
 }
 
 /// Writes a stored answer, whole or as the stream that it was.
 async fn write(
-    shard: &Rc<Shard>,
+    asked: &Asked<'_>,
     patience: &mut Patience<'_>,
     head: &Head,
     stored: &Stored,
     record: &mut Record,
 ) -> Result<After, Exit> {
-    if let Some(bodies) = record.bodies() {
-        bodies.answer(&stored.body);
+    let (shard, task) = (asked.shard, asked.task);
+    match record.bodies() {
+        Some(bodies) if stored.is_stream => {
+            bodies.events(task, task.dialect() == Dialect::Ollama, &stored.body);
+        }
+        Some(bodies) => bodies.answer(&stored.body),
+        None => {}
     }
     if !stored.is_stream {
         if patience.manner.begun {
@@ -296,7 +300,7 @@ async fn wait(
                 }
                 let used = if age_s > 0 { Use::Hit(key, age_s) } else { Use::Shared(key) };
                 record.given_again(shard, used, stored.usage);
-                return write(shard, patience, &head, &stored, record).await.map(Waited::Served);
+                return write(asked, patience, &head, &stored, record).await.map(Waited::Served);
             }
             Ok(Step::Begin(head)) => {
                 record.given_again(shard, Use::Shared(key), Default::default());

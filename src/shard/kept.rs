@@ -86,8 +86,8 @@ impl Kept {
 
     /// Gives it up, unless somebody follows: then it comes back.
     #[must_use]
-    pub fn retire(self: Box<Self>) -> Option<Box<Self>> {
-        let Self { shard, lead, stores, task, choices, wants_stream, held, content_type, payment } = *self;
+    pub fn retire(self) -> Option<Box<Self>> {
+        let Self { shard, lead, stores, task, choices, wants_stream, held, content_type, payment } = self;
         let lead = lead.retire()?;
         Some(Box::new(Self { shard, lead, stores, task, choices, wants_stream, held, content_type, payment }))
     }
