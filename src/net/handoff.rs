@@ -93,9 +93,9 @@ mod tests {
 
     #[test]
     fn a_door_that_closes_loses_no_socket() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
         for _ in 0..20 {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap(); // its backlog takes all of a round
+            let addr = listener.local_addr().unwrap();
             let (door, back, taken) = (Door::default(), AtomicUsize::new(0), AtomicUsize::new(0));
             std::thread::scope(|scope| {
                 for _ in 0..2 {
