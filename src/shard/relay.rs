@@ -404,7 +404,11 @@ impl Relay<'_> {
             }
             Err(stopped) => stopped,
         };
-        if stopped == Stopped::Limit || !kept.is_shared() {
+        if stopped == Stopped::Limit {
+            return source.finish(Err(stopped)); // it ends for all
+        }
+        self.kept = self.kept.take().and_then(|kept| kept.retire());
+        if self.kept.is_none() {
             return source.finish(Err(stopped));
         }
         // Others have joined at this very moment: what ends here is this client's part alone.

@@ -286,7 +286,8 @@ fn no_byte_is_lost_whenever_the_leader_leaves() {
         send(&mut leader, CHAT, &body.to_string());
         until("it leads", || (stand.asked() == round + 1).then_some(()));
         let other = crowd(&stand, 1, &body);
-        thread::sleep(Duration::from_micros(5_000 + 4_937 * round as u64 % 180_000));
+        waiting(&stand, 2);
+        thread::sleep(Duration::from_micros(4_937 * round as u64 % 150_000));
         drop(leader);
         let whole: String = (0..40).map(|at| format!("{round}.{at} ")).collect();
         for one in other {
