@@ -299,7 +299,12 @@ fn nothing_is_counted() {
     let asked = || -> u64 {
         fleet.servers.iter().map(|server| server.stats.model_requests.load(Ordering::Relaxed)).sum()
     };
-    let (page, calls) = (metrics(gateway), asked());
+    // An exchange is counted when it ends, a moment after its answer.
+    let page = until("it is counted", || {
+        let page = metrics(gateway);
+        page.contains("corelane_requests_total{model=\"turns\",status=\"200\"} 1\n").then_some(page)
+    });
+    let calls = asked();
     let slow = r#"{"model":"turns","prompt":"hi"}"#;
     let mut told = Vec::new();
     for _ in 0..100 {
