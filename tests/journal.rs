@@ -159,6 +159,7 @@ fn a_segment_is_closed_by_age() {
     assert_eq!(disk::closed(&folder.log()).len(), 1, "an empty one is not");
     ask_all(&gateway, 3..5, 10);
     until("the second is closed", || (disk::closed(&folder.log()).len() == 2).then_some(()));
+    until("the third is open", || folder.log().exists().then_some(()));
     let texts = texts(&folder.log());
     assert_eq!(
         texts.iter().map(|text| numbers(text)).collect::<Vec<_>>(),
