@@ -17,7 +17,7 @@ use super::super::render::guard::{LANGUAGES, MESSAGES, ON_ERROR, ROLES, STREAM};
 /// Profiles beside the default one.
 const PROFILES_MAX: usize = 64;
 /// Scanners of requests, unless the file names them.
-const INPUT: [ScannerName; 5] = [
+pub(crate) const INPUT: [ScannerName; 5] = [
     ScannerName::BanSubstrings,
     ScannerName::PromptInjection,
     ScannerName::Toxicity,
@@ -25,7 +25,7 @@ const INPUT: [ScannerName; 5] = [
     ScannerName::TokenLimit,
 ];
 /// Scanners of answers, unless the file names them.
-const OUTPUT: [ScannerName; 5] = [
+pub(crate) const OUTPUT: [ScannerName; 5] = [
     ScannerName::BanSubstrings,
     ScannerName::Toxicity,
     ScannerName::MaliciousUrls,

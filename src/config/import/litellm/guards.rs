@@ -10,6 +10,7 @@ use super::super::plan::Plan;
 use super::super::report::shown;
 use super::super::toml::from;
 use super::models::Deployment;
+use crate::config::check::guard::{INPUT, OUTPUT};
 use crate::config::guard::ScannerName;
 use crate::config::render::guard::LANGUAGES;
 use crate::config::render::quoted;
@@ -42,22 +43,6 @@ impl Directions {
 }
 
 const BOTH: Directions = Directions { input: true, output: true };
-
-/// Scanners of a direction.
-const INPUT: [ScannerName; 5] = [
-    ScannerName::BanSubstrings,
-    ScannerName::PromptInjection,
-    ScannerName::Toxicity,
-    ScannerName::Secrets,
-    ScannerName::TokenLimit,
-];
-const OUTPUT: [ScannerName; 5] = [
-    ScannerName::BanSubstrings,
-    ScannerName::Toxicity,
-    ScannerName::MaliciousUrls,
-    ScannerName::NoRefusal,
-    ScannerName::NoCode,
-];
 
 /// Reads `guardrails` (those that are none are left to the caller) and `llm_guard`, and writes `[guard]`.
 pub(super) fn read<'a>(rails: &[Field<'a>], guide: Option<Field<'a>>, plan: &mut Plan) -> Guards {
