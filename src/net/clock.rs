@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::uring;
+
 /// How often deadlines are looked at.
 pub const TICK: Duration = Duration::from_millis(50);
 
@@ -89,7 +91,7 @@ pub async fn before<F: Future>(timer: &Timer, mut op: Pin<&mut F>) -> Option<F::
 
 /// Runs `op` for at most `limit` on the runtime's own timer, to the millisecond; the caller then drops `op`.
 pub async fn within<F: Future>(limit: Duration, mut op: Pin<&mut F>) -> Option<F::Output> {
-    let mut timer = std::pin::pin!(monoio::time::sleep(limit));
+    let mut timer = std::pin::pin!(sleep(limit));
     poll_fn(|cx| match op.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
@@ -99,7 +101,10 @@ pub async fn within<F: Future>(limit: Duration, mut op: Pin<&mut F>) -> Option<F
 
 /// Waits on the runtime's own timer: for housekeeping loops, not for exchanges.
 pub async fn sleep(time: Duration) {
-    monoio::time::sleep(time).await;
+    match uring::current() {
+        Some(executor) => uring::Sleep::new(executor, time).await,
+        None => monoio::time::sleep(time).await,
+    }
 }
 
 /// Whether anything depends on a wait.

@@ -8,11 +8,11 @@ use std::rc::Rc;
 
 use monoio::buf::IoBufMut;
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
-use monoio::net::TcpStream;
 
 use super::buffer::Buffers;
+use super::calls;
 use super::clock::{self, Timer};
-use super::socket;
+use super::socket::Socket;
 use super::tls::{Session, Stage};
 
 /// A session as both sides of a task use it: never borrowed across an await.
@@ -20,14 +20,14 @@ pub type Tls = Rc<RefCell<Session>>;
 
 /// A connection on which nothing is pending.
 pub struct Link {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Socket,
     pub(super) tls: Option<Tls>,
     /// Plaintext that came with the end of the handshake.
     pub(super) early: Vec<u8>,
 }
 
-impl From<TcpStream> for Link {
-    fn from(stream: TcpStream) -> Self {
+impl From<Socket> for Link {
+    fn from(stream: Socket) -> Self {
         Self { stream, tls: None, early: Vec::new() }
     }
 }
@@ -63,7 +63,7 @@ impl Link {
             if done.is_some() {
                 part(&mut stream, timer, buffers).await;
             }
-            socket::shutdown(stream.as_raw_fd());
+            calls::shutdown(stream.as_raw_fd());
             return None;
         }
         Some(Self { stream, tls: Some(Rc::new(RefCell::new(session))), early })
@@ -72,7 +72,7 @@ impl Link {
     /// Gives up an idle connection: the peer hears that it is over.
     pub fn dismiss(self) {
         if let Some(tls) = &self.tls {
-            socket::send_now(self.stream.as_raw_fd(), &tls.borrow_mut().close_notify());
+            calls::send_now(self.stream.as_raw_fd(), &tls.borrow_mut().close_notify());
         }
     }
 }
@@ -83,8 +83,8 @@ const PARTING_BYTES: usize = 64 * 1024;
 
 /// Ends our side, then drops what still comes until the peer ends its own: closed with bytes unread, the connection
 /// would be reset, and the alert that says why be lost. Clients of TLS 1.3 send their request before they hear of it.
-async fn part(stream: &mut TcpStream, timer: &Timer, buffers: &Buffers) {
-    socket::shutdown_write(stream.as_raw_fd());
+async fn part(stream: &mut Socket, timer: &Timer, buffers: &Buffers) {
+    calls::shutdown_write(stream.as_raw_fd());
     timer.extend(PARTING_US);
     let hearing = pin!(async {
         let (mut dropped, mut buffer) = (0, buffers.small());
@@ -107,7 +107,7 @@ async fn part(stream: &mut TcpStream, timer: &Timer, buffers: &Buffers) {
 /// # Errors
 /// The peer breaks the protocol, is not trusted, or leaves. It has been told why, as far as it listens.
 pub async fn handshake(
-    stream: &mut TcpStream,
+    stream: &mut Socket,
     session: &mut Session,
     early: &mut Vec<u8>,
     buffers: &Buffers,

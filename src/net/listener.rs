@@ -1,16 +1,20 @@
 //! Listening sockets and the accept loop.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::pin::pin;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use monoio::io::Canceller;
-use monoio::net::{TcpListener, TcpStream};
+use monoio::net::TcpListener;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{clock, socket as calls};
+use super::socket::Socket as Connection;
+use super::{calls, clock, uring};
 
 const BACKLOG: i32 = 4096;
 
@@ -59,10 +63,15 @@ pub enum Rest {
 
 /// The accept side of one shard.
 pub struct Listener {
-    inner: TcpListener,
+    inner: Inner,
     role: Cell<Role>,
-    canceller: RefCell<Canceller>,
     closed: Cell<Option<Rest>>,
+}
+
+enum Inner {
+    /// It is polled and then accepted from; who waits for it to be closed.
+    Ring(uring::Socket, RefCell<Option<Waker>>),
+    Portable(TcpListener, RefCell<Canceller>),
 }
 
 impl Listener {
@@ -71,13 +80,11 @@ impl Listener {
     /// # Errors
     /// The driver refuses it.
     pub fn new(socket: StdListener, role: Role) -> io::Result<Self> {
-        let inner = TcpListener::from_std(socket)?;
-        Ok(Self {
-            inner,
-            role: Cell::new(role),
-            canceller: RefCell::new(Canceller::new()),
-            closed: Cell::new(None),
-        })
+        let inner = match uring::current() {
+            Some(executor) => Inner::Ring(uring::Socket::new(executor, socket.into()), RefCell::default()),
+            None => Inner::Portable(TcpListener::from_std(socket)?, RefCell::new(Canceller::new())),
+        };
+        Ok(Self { inner, role: Cell::new(role), closed: Cell::new(None) })
     }
 
     /// What its connections carry.
@@ -95,14 +102,13 @@ impl Listener {
     /// Out of descriptors or memory it backs off (10 to 100 ms, `exhausted` is told each time)
     /// rather than spin; it never gives up. Must not be dropped while pending: the accept loop runs to the end of
     /// the shard.
-    pub async fn accept(&self, exhausted: impl Fn()) -> Option<(TcpStream, SocketAddr)> {
+    pub async fn accept(&self, exhausted: impl Fn()) -> Option<(Connection, SocketAddr)> {
         let mut wait = Duration::from_millis(10);
         loop {
             if let Some(rest) = self.closed.get() {
-                return if rest == Rest::Accepted { self.accept_now() } else { None };
+                return if rest == Rest::Accepted { self.accept_now().ok() } else { None };
             }
-            let handle = self.canceller.borrow().handle();
-            match self.inner.cancelable_accept(handle).await {
+            match self.next().await {
                 Ok(accepted) => return Some(accepted),
                 Err(_) if self.closed.get().is_some() => {}
                 Err(error) if is_exhausted(&error) => {
@@ -115,20 +121,47 @@ impl Listener {
         }
     }
 
+    /// The next connection; an error of any kind once it is closed.
+    async fn next(&self) -> io::Result<(Connection, SocketAddr)> {
+        match &self.inner {
+            Inner::Ring(socket, closing) => loop {
+                match self.accept_now() {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    accepted => return accepted,
+                }
+                let mut readable = pin!(socket.readable());
+                let polled = poll_fn(|cx| match readable.as_mut().poll(cx) {
+                    Poll::Pending if self.closed.get().is_some() => {
+                        Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
+                    }
+                    Poll::Pending => {
+                        closing.replace(Some(cx.waker().clone()));
+                        Poll::Pending
+                    }
+                    ready => ready,
+                });
+                polled.await?;
+            },
+            Inner::Portable(listener, canceller) => {
+                let handle = canceller.borrow().handle();
+                let (stream, peer) = listener.cancelable_accept(handle).await?;
+                Ok((stream.into(), peer))
+            }
+        }
+    }
+
     /// What waits already; the socket does not block.
-    fn accept_now(&self) -> Option<(TcpStream, SocketAddr)> {
-        // SAFETY: the descriptor is open as long as `inner` is, and is not closed here.
-        let socket = unsafe { BorrowedFd::borrow_raw(self.inner.as_raw_fd()) };
+    fn accept_now(&self) -> io::Result<(Connection, SocketAddr)> {
         loop {
-            match SockRef::from(&socket).accept() {
+            match SockRef::from(self).accept() {
                 Ok((stream, peer)) => {
-                    if let (Ok(stream), Some(peer)) = (attach(stream.into()), peer.as_socket()) {
-                        return Some((stream, peer));
+                    if let (Ok(stream), Some(peer)) = (Connection::attach(stream.into()), peer.as_socket()) {
+                        return Ok((stream, peer));
                     }
                 }
                 // The peer left before we took it; what follows it may still be there.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_) => return None,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -137,26 +170,31 @@ impl Listener {
     /// where others hold it.
     pub fn close(&self, rest: Rest) {
         self.closed.set(Some(rest));
-        let canceller = self.canceller.take();
-        self.canceller.replace(canceller.cancel());
+        match &self.inner {
+            Inner::Ring(_, closing) => {
+                if let Some(waker) = closing.take() {
+                    waker.wake();
+                }
+            }
+            Inner::Portable(_, canceller) => {
+                let before = canceller.take();
+                canceller.replace(before.cancel());
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let fd = match &self.inner {
+            Inner::Ring(socket, _) => socket.as_raw_fd(),
+            Inner::Portable(listener, _) => listener.as_raw_fd(),
+        };
+        // SAFETY: the descriptor is open as long as `inner` is.
+        unsafe { BorrowedFd::borrow_raw(fd) }
     }
 }
 
 fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
-}
-
-/// Takes an accepted stream out of this shard's runtime; nothing may be pending on it.
-#[must_use]
-pub fn detach(stream: TcpStream) -> std::net::TcpStream {
-    // SAFETY: into_raw_fd gives up ownership, from_raw_fd takes it.
-    unsafe { std::net::TcpStream::from_raw_fd(stream.into_raw_fd()) }
-}
-
-/// Takes a detached stream into this shard's runtime.
-///
-/// # Errors
-/// The driver refuses it.
-pub fn attach(stream: std::net::TcpStream) -> io::Result<TcpStream> {
-    TcpStream::from_std(stream)
 }

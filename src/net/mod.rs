@@ -11,6 +11,7 @@
 #![allow(unsafe_code, reason = "system calls that the runtime does not offer; each has its note")]
 
 pub mod buffer;
+mod calls;
 pub mod client;
 pub mod clock;
 pub mod cpu;
@@ -26,12 +27,13 @@ pub mod pool;
 pub mod redis;
 pub mod runtime;
 pub mod signal;
-mod socket;
+pub mod socket;
 pub mod task;
 pub mod terminal;
 pub mod tls;
 pub mod turn;
 pub mod upstream;
+mod uring;
 
 pub use client::{Client, Stop};
 pub use clock::{Clock, Timer};

@@ -1,23 +1,21 @@
-//! The driver ladder: io_uring with the best flags, io_uring plain, epoll.
+//! The driver ladder: the ring of [`crate::net::uring`], then epoll by monoio.
 //!
-//! `COOP_TASKRUN` and `SINGLE_ISSUER` spare interrupts and locks; `DEFER_TASKRUN` is left out because monoio
-//! submits without waiting while tasks are ready, and would then see no completions. Kernels that lack a flag, and
-//! containers that deny io_uring, fail ring creation; the next rung is taken.
+//! Kernels that lack what the ring needs (Linux 6.1), and containers that deny io_uring, fail its creation; the next rung is taken.
 
 use std::future::Future;
 use std::io;
+use std::rc::Rc;
 
 use monoio::time::TimeDriver;
-use monoio::{FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
+use monoio::{LegacyDriver, RuntimeBuilder};
 
+use super::uring::Executor;
 use crate::config;
 
 /// The kernel interface a runtime ended up with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Driver {
-    /// io_uring, cooperative task work and single issuer.
-    UringCoop,
-    /// io_uring without flags.
+    /// io_uring.
     Uring,
     /// epoll.
     Epoll,
@@ -28,13 +26,11 @@ impl Driver {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::UringCoop | Self::Uring => "io_uring",
+            Self::Uring => "io_uring",
             Self::Epoll => "epoll",
         }
     }
 }
-
-type Fusion = FusionRuntime<TimeDriver<IoUringDriver>, TimeDriver<LegacyDriver>>;
 
 /// Whether `wanted` leaves io_uring to those who can do without it.
 #[must_use]
@@ -56,11 +52,13 @@ fn effective(wanted: config::Driver) -> config::Driver {
     }
 }
 
-/// A runtime of the calling thread.
-pub struct Runtime {
-    fusion: Fusion,
-    driver: Driver,
+enum Kind {
+    Ring(Rc<Executor>),
+    Portable(monoio::Runtime<TimeDriver<LegacyDriver>>),
 }
+
+/// A runtime of the calling thread.
+pub struct Runtime(Kind);
 
 impl Runtime {
     /// Builds the best runtime that `wanted` and the kernel allow; `entries` sizes the ring.
@@ -78,35 +76,40 @@ impl Runtime {
     /// Which rung was taken.
     #[must_use]
     pub fn driver(&self) -> Driver {
-        self.driver
+        match self.0 {
+            Kind::Ring(_) => Driver::Uring,
+            Kind::Portable(_) => Driver::Epoll,
+        }
     }
 
     /// Runs `future` to its end on this thread.
     pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
-        self.fusion.block_on(future)
+        match &mut self.0 {
+            Kind::Ring(executor) => executor.block_on(future),
+            Kind::Portable(runtime) => runtime.block_on(future),
+        }
     }
 
     fn uring(entries: u32) -> io::Result<Self> {
         if !has_uring() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel denies io_uring"));
         }
-        let mut flags = io_uring::IoUring::builder();
-        flags.setup_coop_taskrun().setup_single_issuer();
-        let rungs = [(flags, Driver::UringCoop), (io_uring::IoUring::builder(), Driver::Uring)];
-        let mut last = io::Error::from(io::ErrorKind::Unsupported);
-        for (flags, driver) in rungs {
-            let builder = RuntimeBuilder::<IoUringDriver>::new().uring_builder(flags).with_entries(entries);
-            match builder.enable_timer().build() {
-                Ok(runtime) => return Ok(Self { fusion: FusionRuntime::Uring(runtime), driver }),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        Executor::new(entries).map(|executor| Self(Kind::Ring(executor)))
     }
 
     fn epoll(entries: u32) -> io::Result<Self> {
         let builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(entries);
-        let runtime = builder.enable_timer().build()?;
-        Ok(Self { fusion: FusionRuntime::Legacy(runtime), driver: Driver::Epoll })
+        Ok(Self(Kind::Portable(builder.enable_timer().build()?)))
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if let Kind::Ring(executor) = &self.0
+            && !executor.end()
+        {
+            // The kernel may still write to what operations hold: never freed.
+            let _ = Rc::into_raw(Rc::clone(executor));
+        }
     }
 }

@@ -1,102 +1,193 @@
-//! The few system calls on sockets that the runtime does not offer.
+//! A connection of whichever runtime runs here: the ring of a shard ([`crate::net::uring`]), or the portable one.
+//!
+//! It has the portable runtime's traits, so what reads and writes by them knows of neither. The portable runtime's operations are in
+//! boxes: they are large, and every future above would have room for them on the ring too.
 
+use std::future::Future;
 use std::io;
-use std::os::fd::RawFd;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-/// Ends both directions at once: pending operations complete, the peer sees the end.
-pub fn shutdown(fd: RawFd) {
-    // SAFETY: shutdown takes no memory; a stale descriptor is impossible because callers own the stream.
-    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+use monoio::BufResult;
+use monoio::buf::{IoBuf, IoBufMut, IoVecBuf, IoVecBufMut};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Canceller, Split};
+use monoio::net::{TcpStream, UnixStream};
+
+use super::uring;
+
+/// A TCP or unix connection.
+pub struct Socket(Kind);
+
+enum Kind {
+    Ring(uring::Socket),
+    Tcp(TcpStream),
+    Unix(UnixStream),
 }
 
-/// Ends our sending direction only.
-pub fn shutdown_write(fd: RawFd) {
-    // SAFETY: as above.
-    unsafe { libc::shutdown(fd, libc::SHUT_WR) };
-}
+// SAFETY: one read and one write may run side by side, on the ring as on the portable runtime.
+unsafe impl Split for Socket {}
 
-/// Sends what fits without waiting: for last words that nobody has to hear.
-pub fn send_now(fd: RawFd, bytes: &[u8]) {
-    let _ = sent_now(fd, bytes);
-}
+impl Socket {
+    /// Connects to a TCP address. May be dropped while pending.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self(match uring::current() {
+            Some(executor) => Kind::Ring(uring::Socket::connect(executor, address).await?),
+            None => Kind::Tcp(TcpStream::connect_addr(address).await?),
+        }))
+    }
 
-/// As [`send_now`]; whether all of it went.
-#[must_use]
-pub fn sent_now(fd: RawFd, bytes: &[u8]) -> bool {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the pointer and length describe `bytes`.
-    let n = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
-    usize::try_from(n) == Ok(bytes.len())
-}
+    /// Connects to a unix socket. May be dropped while pending.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn connect_unix(path: &Path) -> io::Result<Self> {
+        Ok(Self(match uring::current() {
+            Some(executor) => Kind::Ring(uring::Socket::connect_unix(executor, path).await?),
+            None => Kind::Unix(UnixStream::connect(path).await?),
+        }))
+    }
 
-/// Takes what has come without waiting; `None`: the peer has ended or failed.
-#[must_use]
-pub fn receive_now(fd: RawFd, into: &mut [u8]) -> Option<usize> {
-    // SAFETY: the pointer and length describe `into`.
-    let n = unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) };
-    match usize::try_from(n) {
-        Ok(0) => None,
-        Ok(n) => Some(n),
-        Err(_) => (io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock).then_some(0),
+    /// Takes a TCP connection into this thread's runtime.
+    ///
+    /// # Errors
+    /// The driver refuses it.
+    pub fn attach(stream: std::net::TcpStream) -> io::Result<Self> {
+        Ok(Self(match uring::current() {
+            Some(executor) => {
+                stream.set_nonblocking(false)?;
+                Kind::Ring(uring::Socket::new(executor, stream.into()))
+            }
+            None => Kind::Tcp(TcpStream::from_std(stream)?),
+        }))
+    }
+
+    /// Takes it out of this thread's runtime; nothing may be pending on it.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn detach(self) -> io::Result<std::net::TcpStream> {
+        let fd = match self.0 {
+            Kind::Ring(socket) => return socket.into_fd().map(Into::into),
+            Kind::Tcp(stream) => stream.into_raw_fd(),
+            Kind::Unix(stream) => stream.into_raw_fd(),
+        };
+        // SAFETY: into_raw_fd gives up ownership, from_raw_fd takes it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
+    }
+
+    /// Waits, without a buffer, until there is something to read or the peer has ended.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn readable(&self) -> io::Result<()> {
+        match &self.0 {
+            Kind::Ring(socket) => socket.readable().await,
+            Kind::Tcp(stream) => stream.readable(true).await,
+            Kind::Unix(stream) => stream.readable(true).await,
+        }
+    }
+
+    /// Reads once; can be given up without losing what came.
+    pub(super) fn reading<T: IoBufMut>(&mut self, buf: T) -> Reading<'_, T> {
+        match &mut self.0 {
+            Kind::Ring(socket) => Reading::Ring(socket.read(buf)),
+            Kind::Tcp(stream) => Reading::portable(stream, buf),
+            Kind::Unix(stream) => Reading::portable(stream, buf),
+        }
     }
 }
 
-/// What an idle connection shows without taking anything from it.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Idle {
-    /// Nothing has come: may be used.
-    Quiet,
-    /// Closed by the peer, or bytes that nobody asked for: must not be used.
-    Spoilt,
-}
-
-/// Looks at an idle connection, without waiting.
-#[must_use]
-pub fn peek(fd: RawFd) -> Idle {
-    let mut byte = 0u8;
-    // SAFETY: the buffer is one byte and the length says so.
-    let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
-    if n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock {
-        Idle::Quiet
-    } else {
-        Idle::Spoilt
+impl From<TcpStream> for Socket {
+    fn from(stream: TcpStream) -> Self {
+        Self(Kind::Tcp(stream))
     }
 }
 
-/// Sets `TCP_NOTSENT_LOWAT` (tcp(7)): writes wait while more than `bytes` have not been sent.
-pub fn unsent_max(fd: RawFd, bytes: u32) {
-    // SAFETY: the pointer and length describe `bytes`.
-    unsafe {
-        libc::setsockopt(
-            fd,
-            libc::IPPROTO_TCP,
-            libc::TCP_NOTSENT_LOWAT,
-            (&raw const bytes).cast(),
-            size_of::<u32>() as libc::socklen_t,
-        )
-    };
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        match &self.0 {
+            Kind::Ring(socket) => socket.as_raw_fd(),
+            Kind::Tcp(stream) => stream.as_raw_fd(),
+            Kind::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
 }
 
-/// Bytes written that the peer has not acknowledged (`SIOCOUTQ`, tcp(7)).
-#[must_use]
-pub fn unsent(fd: RawFd) -> usize {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: the call writes one int, which `bytes` is.
-    unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
-    usize::try_from(bytes).unwrap_or(0)
+impl AsyncReadRent for Socket {
+    async fn read<T: IoBufMut>(&mut self, buf: T) -> BufResult<usize, T> {
+        match &mut self.0 {
+            Kind::Ring(socket) => socket.read(buf).await,
+            Kind::Tcp(stream) => Box::pin(stream.read(buf)).await,
+            Kind::Unix(stream) => Box::pin(stream.read(buf)).await,
+        }
+    }
+
+    async fn readv<T: IoVecBufMut>(&mut self, buf: T) -> BufResult<usize, T> {
+        (Err(io::ErrorKind::Unsupported.into()), buf)
+    }
 }
 
-/// Sets `TCP_NODELAY`; a socket that is already dead is found out by its first read.
-pub fn nodelay(fd: RawFd) {
-    let on: libc::c_int = 1;
-    // SAFETY: the pointer and length describe `on`.
-    unsafe {
-        libc::setsockopt(
-            fd,
-            libc::IPPROTO_TCP,
-            libc::TCP_NODELAY,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
+impl AsyncWriteRent for Socket {
+    async fn write<T: IoBuf>(&mut self, buf: T) -> BufResult<usize, T> {
+        match &mut self.0 {
+            Kind::Ring(socket) => socket.write(buf).await,
+            Kind::Tcp(stream) => Box::pin(stream.write(buf)).await,
+            Kind::Unix(stream) => Box::pin(stream.write(buf)).await,
+        }
+    }
+
+    async fn writev<T: IoVecBuf>(&mut self, buf: T) -> BufResult<usize, T> {
+        (Err(io::ErrorKind::Unsupported.into()), buf)
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        super::calls::shutdown_write(self.as_raw_fd());
+        Ok(())
+    }
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = BufResult<usize, T>> + 'a>>;
+
+/// A read that is under way.
+pub(super) enum Reading<'a, T: IoBufMut> {
+    /// On the ring.
+    Ring(uring::Reading<'a, T>),
+    /// On the portable runtime.
+    Portable(Boxed<'a, T>, Option<Canceller>),
+}
+
+impl<'a, T: IoBufMut> Reading<'a, T> {
+    fn portable(stream: &'a mut impl CancelableAsyncReadRent, buf: T) -> Self {
+        let canceller = Canceller::new();
+        Self::Portable(Box::pin(stream.cancelable_read(buf, canceller.handle())), Some(canceller))
+    }
+
+    /// Asks for its end: it has still to be awaited, and has what had come.
+    pub fn cancel(&mut self) {
+        match self {
+            Self::Ring(reading) => reading.cancel(),
+            Self::Portable(_, canceller) => drop(canceller.take().map(Canceller::cancel)),
+        }
+    }
+}
+
+impl<T: IoBufMut> Future for Reading<'_, T> {
+    type Output = BufResult<usize, T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Ring(reading) => Pin::new(reading).poll(cx),
+            Self::Portable(reading, _) => reading.as_mut().poll(cx),
+        }
+    }
 }

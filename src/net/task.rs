@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use super::uring;
+
 /// Counts of a shard's tasks; single writer, so plain cells.
 #[derive(Debug, Default)]
 pub struct TaskCounts {
@@ -44,8 +46,11 @@ impl<F> Drop for Caught<F> {
 /// Runs `future` on this shard. A panic ends it alone, is counted, and runs its destructors.
 pub fn spawn(counts: &Rc<TaskCounts>, future: impl Future<Output = ()> + 'static) {
     counts.live.set(counts.live.get() + 1);
-    #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
-    drop(monoio::spawn(Caught { future, counts: Rc::clone(counts) }));
+    let caught = Caught { future, counts: Rc::clone(counts) };
+    if let Err(caught) = uring::spawn(caught) {
+        #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
+        drop(monoio::spawn(caught));
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A turn through the kernel's queue, for work that would hold the shard too long.
 //!
-//! A task that wakes itself is polled again before anything else, timers included, so a yield must go through the
+//! On the ring of a shard a task that wakes itself comes behind all that is ready, and costs next to nothing. On the portable
+//! runtime it is polled again before anything else, timers included, so a yield must go through the
 //! driver: a byte goes into a socket pair after its read has begun, and the read completes when the driver has looked at
 //! everything that is ready. Cost: about 14 µs, so work is sliced at some 100 µs.
 
@@ -11,6 +12,8 @@ use std::task::Poll;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::UnixStream;
+
+use super::uring;
 
 type Pair = (UnixStream, UnixStream);
 
@@ -23,6 +26,9 @@ pub struct Turns {
 impl Turns {
     /// Lets everything that is ready run first. Where the process has no descriptor left it returns at once.
     pub async fn pass(&self) {
+        if uring::current().is_some() {
+            return uring::pass().await;
+        }
         let idle = self.idle.borrow_mut().pop();
         let Some((mut near, mut far)) = idle.or_else(|| UnixStream::pair().ok()) else { return };
         let (written, read) = {
@@ -70,7 +76,7 @@ mod tests {
                 while clock::now().duration_since(begin) < Duration::from_millis(100) {
                     turns.pass().await;
                 }
-                assert_eq!(turns.idle.borrow().len(), 1, "one pair serves one task");
+                assert!(turns.idle.borrow().len() <= 1, "one pair serves one task");
             });
             assert!(ticks.get() > 5, "{} ticks", ticks.get());
         }

@@ -6,14 +6,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
+use std::pin::pin;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
-use monoio::net::TcpStream;
 
 use super::buffer::{Buffers, LARGE};
+use super::calls::{self, Idle};
 use super::link;
-use super::socket::{self, Idle};
+use super::socket::Socket;
+
 use super::tls::{Connector, Session, Stage};
 
 /// Whether a connection failed for want of something of ours: it says nothing of the endpoint.
@@ -24,7 +26,7 @@ pub fn is_our_want(error: &io::Error) -> bool {
 
 /// One upstream connection with at most one exchange on it.
 pub struct Upstream {
-    stream: Option<TcpStream>,
+    stream: Option<Socket>,
     fd: RawFd,
     tls: Option<Box<Session>>,
     /// It has carried an exchange before: a failure before the first byte may be the keep-alive race.
@@ -37,9 +39,9 @@ impl Upstream {
     /// # Errors
     /// What the kernel says, or what is wrong with the endpoint's certificate.
     pub async fn connect(address: SocketAddr, connector: Option<&Connector>) -> io::Result<Self> {
-        let stream = TcpStream::connect_addr(address).await?;
+        let stream = Socket::connect(address).await?;
         let fd = stream.as_raw_fd();
-        socket::nodelay(fd);
+        calls::nodelay(fd);
         let mut this = Self { stream: Some(stream), fd, tls: None, reused: false };
         if let Some(connector) = connector {
             Box::pin(this.shake_hands(connector)).await?;
@@ -69,10 +71,10 @@ impl Upstream {
     /// Whether it may carry an exchange: open, and nothing unasked-for has come. Over TLS tickets may have.
     #[must_use]
     pub fn quiet(&mut self) -> bool {
-        let Some(session) = &mut self.tls else { return socket::peek(self.fd) == Idle::Quiet };
+        let Some(session) = &mut self.tls else { return calls::peek(self.fd) == Idle::Quiet };
         let mut chunk = [0; 2048];
         loop {
-            let Some(n) = socket::receive_now(self.fd, &mut chunk) else { return false };
+            let Some(n) = calls::receive_now(self.fd, &mut chunk) else { return false };
             let Some(came) = chunk.get(..n).filter(|came| !came.is_empty()) else { return true };
             let mut plain = Vec::new();
             let opened = session.receive(came.to_vec(), &mut plain);
@@ -91,12 +93,12 @@ impl Upstream {
 
     /// Writes all of `bytes`; the buffer comes back with the result.
     pub async fn write(&mut self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        let Some(session) = &mut self.tls else { return self.send(bytes).await };
+        let Some(session) = &mut self.tls else { return pin!(self.send(bytes)).await };
         let mut sealed = Vec::new();
         if let Err(error) = session.seal(&bytes, &mut sealed) {
             return (Err(io::Error::other(error.to_string())), bytes);
         }
-        (self.send(sealed).await.0, bytes)
+        (pin!(self.send(sealed)).await.0, bytes)
     }
 
     async fn send(&mut self, mut bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
@@ -167,9 +169,9 @@ impl Drop for Upstream {
     fn drop(&mut self) {
         if self.stream.is_some() {
             if let Some(session) = &mut self.tls {
-                socket::send_now(self.fd, &session.close_notify());
+                calls::send_now(self.fd, &session.close_notify());
             }
-            socket::shutdown(self.fd);
+            calls::shutdown(self.fd);
         }
     }
 }

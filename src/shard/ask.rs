@@ -116,9 +116,9 @@ impl Ask<'_> {
         mut upstream: Upstream,
     ) -> Result<Answered, Exit> {
         record.sent(self.shard);
-        self.send(patience, &mut upstream, record.spans.passed()).await?;
+        pin!(self.send(patience, &mut upstream, record.spans.passed())).await?;
         let mut buffer = self.shard.buffers.large();
-        let head = self.read_head(patience, &mut upstream, &mut buffer).await?;
+        let head = pin!(self.read_head(patience, &mut upstream, &mut buffer)).await?;
         record.upstream_head(self.shard);
         let passed = passed_lines(&buffer, &head);
         let content_type = head.content_type.of_bytes(&buffer).to_vec();
@@ -126,7 +126,7 @@ impl Ask<'_> {
             Answered::new(head.status, content_type, passed, Arc::clone(&self.candidate.headers));
         let raw = Raw { upstream, buffer, reader: Reader::new(head.framing), head };
         if raw.head.status >= 300 {
-            return Err(Some(self.error_answer(patience, raw).await?));
+            return Err(Some(Box::pin(self.error_answer(patience, raw)).await?));
         }
         answered.content = match streams(&answered.content_type) {
             Some(ndjson) => {
@@ -138,9 +138,9 @@ impl Ask<'_> {
                 if let Some(price) = self.shown_price() {
                     stream = stream.priced(price);
                 }
-                self.first_event(patience, raw, stream).await?
+                pin!(self.first_event(patience, raw, stream)).await?
             }
-            None => self.whole(patience, held, raw).await?,
+            None => pin!(self.whole(patience, held, raw)).await?,
         };
         record.content(self.shard, &answered);
         Ok(answered)
@@ -183,7 +183,7 @@ impl Ask<'_> {
                 continue;
             }
             let (result, part) =
-                patience.phase(self.timeouts, Phase::Send, pin!(upstream.write(part))).await?;
+                pin!(patience.phase(self.timeouts, Phase::Send, pin!(upstream.write(part)))).await?;
             self.shard.buffers.give(part);
             result.map_err(|error| Some(lost(reused, &error)))?;
         }
@@ -251,7 +251,7 @@ impl Ask<'_> {
                     Err(error) => return Err(Some(broken(&format!("sent a malformed answer ({error:?})")))),
                 }
                 let reading = pin!(upstream.read(std::mem::take(buffer)));
-                let (result, back) = patience.phase(self.timeouts, Phase::FirstByte, reading).await?;
+                let (result, back) = pin!(patience.phase(self.timeouts, Phase::FirstByte, reading)).await?;
                 *buffer = back;
                 match result {
                     Ok(n) if n > 0 => {}
@@ -292,7 +292,7 @@ impl Ask<'_> {
     ) -> Result<Content, Exit> {
         let bytes_max =
             usize::try_from(self.shard.world.config.server.answer_bytes_max.0).unwrap_or(usize::MAX);
-        let (buffer, start) = self.read_all(patience, raw, bytes_max, Some(held)).await?;
+        let (buffer, start) = pin!(self.read_all(patience, raw, bytes_max, Some(held))).await?;
         let answer = Answer::read(buffer.get(start..).unwrap_or_default(), self.task, self.shown_price());
         if self.task == Task::Other && answer.is_err() {
             return Ok(Content::Whole {
@@ -338,7 +338,8 @@ impl Ask<'_> {
                 }
             }
             let phase = if end == start { Phase::FirstByte } else { Phase::Idle };
-            let (result, back) = patience.phase(self.timeouts, phase, pin!(upstream.read(buffer))).await?;
+            let (result, back) =
+                pin!(patience.phase(self.timeouts, phase, pin!(upstream.read(buffer)))).await?;
             buffer = back;
             match result {
                 Ok(n) if n > 0 => {}
@@ -386,7 +387,7 @@ impl Ask<'_> {
             buffer.clear();
             from = 0;
             let (result, back) =
-                patience.phase(self.timeouts, Phase::FirstByte, pin!(upstream.read(buffer))).await?;
+                pin!(patience.phase(self.timeouts, Phase::FirstByte, pin!(upstream.read(buffer)))).await?;
             buffer = back;
             match result {
                 Ok(n) if n > 0 => {}

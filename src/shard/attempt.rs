@@ -77,7 +77,7 @@ impl Attempts<'_> {
             };
             let candidate = &self.deployment.candidates[at];
             record.attempt(shard, candidate);
-            let result = self.one(patience, held, record, at, &mut plan).await;
+            let result = pin!(self.one(patience, held, record, at, &mut plan)).await;
             let failure = match result {
                 Ok(answered) => {
                     record.attempt_ends(shard, true);
@@ -189,7 +189,8 @@ impl Attempts<'_> {
         let mut died = false;
         if let Some(upstream) = warm {
             self.shard.metrics().upstream_reuses.add(1);
-            match ask.exchange(patience, held, record, upstream).await {
+            let result = pin!(ask.exchange(patience, held, record, upstream)).await;
+            match result {
                 Err(Some(failure)) if failure.retry == Retry::FreshConnection => {
                     // It may be what takes connections down: one to another endpoint says more than one to the same.
                     let mut tried = plan.tried().to_vec();
@@ -202,7 +203,7 @@ impl Attempts<'_> {
                 result => return result,
             }
         }
-        let upstream = match ask.connect(patience).await {
+        let upstream = match Box::pin(ask.connect(patience)).await {
             Err(Some(failure)) if died && failure.kind == FailureKind::ConnectFailed => {
                 plan.died(); // it was not closed for being idle: nobody is there any more
                 return Err(Some(failure));
@@ -210,7 +211,7 @@ impl Attempts<'_> {
             upstream => upstream?,
         };
         // Should it die too it is the same endpoint's death: a process that is being killed still takes connections.
-        ask.exchange(patience, held, record, upstream).await
+        pin!(ask.exchange(patience, held, record, upstream)).await
     }
 }
 

@@ -4,6 +4,7 @@
 //! and `api::error` turns it into the one answer the client gets. Order is the contract: cheap refusals before
 //! costly work, and no endpoint is taken before the whole body is here.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ pub async fn run(shard: &Rc<Shard>, client: &mut Client, mut incoming: Incoming)
     let _running = Running::new(shard);
     let mut manner = Manner::of(shard, &incoming, client.is_tls());
     let mut record = Record::new(shard, &incoming, &manner, client.peer());
-    let result = steps(shard, client, &mut incoming, &mut manner, &mut record).await;
+    let result = pin!(steps(shard, client, &mut incoming, &mut manner, &mut record)).await;
     manner.keep_alive &= incoming.consumed; // bytes of a body are never read as a request
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
     let after = match result {
@@ -143,7 +144,7 @@ async fn serve_model(
     let ModelRequest { task, incoming, body_at, mut held, admitted } = request;
     let body = incoming.buffer.get(body_at..).unwrap_or_default();
     let Understood { mut view, texts, deployment, mut spent } =
-        understand(shard, task, body, &admitted, manner, record).await?;
+        pin!(understand(shard, task, body, &admitted, manner, record)).await?;
     let deadline_us = deadline(incoming, &view, &deployment);
     let comments = view.stream && task.has_events();
     let address = admit::client_address(shard, incoming, client.peer());
@@ -174,7 +175,10 @@ async fn serve_model(
         profile,
         language,
     };
-    let found = Box::pin(cached::find(&asked, &mut patience, record)).await;
+    let found = match shard.world.answers {
+        Some(_) => Box::pin(cached::find(&asked, &mut patience, record)).await,
+        None => Ok(Found::Ask(None)),
+    };
     let kept = match found {
         Ok(Found::Ask(kept)) => kept,
         Ok(Found::Served(after)) => {
@@ -186,7 +190,8 @@ async fn serve_model(
             return Err(exit);
         }
     };
-    let answered = match asked.first_content(&mut patience, &mut held, record).await {
+    let answered = pin!(asked.first_content(&mut patience, &mut held, record)).await;
+    let answered = match answered {
         Ok(answered) => answered,
         Err(exit) => return Err(told(exit, kept)),
     };
@@ -196,7 +201,7 @@ async fn serve_model(
     drop((asked, patience));
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
     let _held = (!outgoing.answered.is_stream()).then_some(held);
-    bring(shard, client, outgoing, (manner, record), &mut spent).await
+    pin!(bring(shard, client, outgoing, (manner, record), &mut spent)).await
 }
 
 /// Brings an answer that has begun to the client. What it has used is settled before the client can ask again.
@@ -221,7 +226,7 @@ async fn bring(
     if !is_stream {
         settle(shard, spent, record);
     }
-    let after = relay::answer(shard, client, outgoing, manner, record).await;
+    let after = pin!(relay::answer(shard, client, outgoing, manner, record)).await;
     settle(shard, spent, record);
     after
 }

@@ -5,6 +5,7 @@
 //! profile of the fallback's own reads the request too, and a request that one profile has redacted does not go to a
 //! model under another. The answer carries the name of the model that gave it.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -75,7 +76,8 @@ impl<'a> Asked<'a> {
                 who: self.who,
             };
             let failure = if self.deployment.serves(&self.shard.world.registry, self.task) {
-                match attempts.first_content(patience, held, record).await {
+                let result = pin!(attempts.first_content(patience, held, record)).await;
+                match result {
                     Err(Some(failure)) => failure,
                     done => return done,
                 }

@@ -1,7 +1,7 @@
 //! Waiting for an endpoint, within limits: an operation's own, the exchange's deadline, and the client's patience, which
 //! signs of life may prolong.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use super::exchange::Exit;
@@ -99,7 +99,7 @@ impl<'a> Patience<'a> {
         mut op: Pin<&mut F>,
     ) -> Result<F::Output, Stopped> {
         if self.next_us == u64::MAX {
-            return self.shard.limited(self.client, limit, self.deadline_us, op).await;
+            return pin!(self.shard.limited(self.client, limit, self.deadline_us, op)).await;
         }
         let limit_us = self.shard.clock.after(limit);
         loop {
@@ -108,7 +108,7 @@ impl<'a> Patience<'a> {
             match self.client.race(op.as_mut()).await {
                 Ok(output) => return Ok(output),
                 Err(Stop::ClientGone) => return Err(Stopped::Gone),
-                Err(Stop::Deadline) if self.next_us < end_us => self.beat().await?,
+                Err(Stop::Deadline) if self.next_us < end_us => Box::pin(self.beat()).await?,
                 Err(Stop::Deadline) if self.deadline_us <= limit_us => return Err(Stopped::Total),
                 Err(Stop::Deadline) => return Err(Stopped::Limit),
             }
@@ -130,7 +130,7 @@ impl<'a> Patience<'a> {
             Phase::Send | Phase::FirstByte => timeouts.first_byte,
             Phase::Idle => timeouts.idle,
         };
-        self.limited(limit, op).await.map_err(|stopped| match stopped {
+        pin!(self.limited(limit, op)).await.map_err(|stopped| match stopped {
             Stopped::Gone => None,
             Stopped::Total => Some(deadline_exceeded()),
             Stopped::Limit => Some(timed_out(phase, limit)),

@@ -81,7 +81,7 @@ pub async fn answer(
             };
             let out = whole(shard, head, body, &answer, (&model, base64), manner, keep);
             shard.buffers.give(buffer);
-            let out = client.write(out).await.map_err(|_| None)?;
+            let out = pin!(client.write(out)).await.map_err(|_| None)?;
             shard.buffers.give(out);
             Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
         }

@@ -13,8 +13,9 @@ use crate::config::Level;
 use crate::net::client::{self, End, Line};
 use crate::net::handoff::Handed;
 use crate::net::link::Link;
-use crate::net::listener::{self, Listener, Role};
+use crate::net::listener::{Listener, Role};
 use crate::net::redis::Breaker;
+use crate::net::socket::Socket;
 use crate::net::{Client, clock, memory, task};
 use crate::wire::http1::RequestError;
 use crate::world::Seat;
@@ -50,7 +51,8 @@ pub async fn accept(core: Rc<Core>, listener: Rc<Listener>) {
             None => connection(&core, stream.into(), peer, role),
             Some(other) => {
                 let door = &core.process.shards[other].door;
-                match door.push((listener::detach(stream), peer, role)) {
+                let Ok(stream) = stream.detach() else { continue };
+                match door.push((stream, peer, role)) {
                     Ok(()) => core.metrics().handed_over.add(1),
                     Err(handed) => adopt(&core, handed),
                 }
@@ -107,7 +109,7 @@ pub async fn housekeeping(core: Rc<Core>) {
 }
 
 fn adopt(core: &Rc<Core>, (stream, peer, role): Handed) {
-    if let Ok(stream) = listener::attach(stream) {
+    if let Ok(stream) = Socket::attach(stream) {
         connection(core, stream.into(), peer, role);
     }
 }

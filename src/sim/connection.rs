@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use monoio::net::TcpStream;
 use socket2::SockRef;
 
 use super::ask::Api;
@@ -16,7 +15,8 @@ use super::reply::{Exchange, Next, TEXT};
 use super::server::Sim;
 use super::stats::{Held, Recorded, add};
 use super::{generate, listing};
-use crate::net::{Client, Timer, client, listener, task};
+use crate::net::socket::Socket;
+use crate::net::{Client, Timer, client, task};
 use crate::wire::http1::request::{HeadScan, Name};
 use crate::wire::http1::{Chunked, Framing, Limits, Method, Request};
 
@@ -24,11 +24,11 @@ use crate::wire::http1::{Chunked, Framing, Limits, Method, Request};
 const BODY_BYTES_MAX: usize = 256 << 20;
 
 /// Serves a connection in a task of its own.
-pub fn begin(sim: &Rc<Sim>, stream: TcpStream, peer: SocketAddr) {
+pub fn begin(sim: &Rc<Sim>, stream: Socket, peer: SocketAddr) {
     add(&sim.stats.connections_total, 1);
-    let std = listener::detach(stream);
+    let Ok(std) = stream.detach() else { return };
     let Ok(second) = std.try_clone() else { return };
-    let Ok(stream) = listener::attach(std) else { return };
+    let Ok(stream) = Socket::attach(std) else { return };
     let sim = Rc::clone(sim);
     let tasks = Rc::clone(&sim.tasks);
     task::spawn(&tasks, async move {
@@ -55,8 +55,8 @@ enum First {
 
 /// Looks at the first bytes of a connection and leaves them there. Once [`client::run`] has the stream it can only
 /// be closed in order, so this is where a reset is decided; asked for later it is a close.
-async fn first(sim: &Sim, stream: &TcpStream, second: &std::net::TcpStream, timer: &Timer) -> First {
-    let mut readable = pin!(stream.readable(true));
+async fn first(sim: &Sim, stream: &Socket, second: &std::net::TcpStream, timer: &Timer) -> First {
+    let mut readable = pin!(stream.readable());
     let stopped = poll_fn(|cx| match readable.as_mut().poll(cx) {
         Poll::Pending if timer.poll_fired(cx) => Poll::Ready(true),
         polled => polled.map(|_| false),

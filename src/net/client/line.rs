@@ -19,14 +19,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use monoio::buf::IoBufMut;
-use monoio::io::{AsyncWriteRent, CancelableAsyncReadRent, Canceller};
-use monoio::net::TcpStream;
+use monoio::io::AsyncWriteRent;
 
 use super::Stop;
 use crate::net::buffer::{self, Buffers};
+use crate::net::calls;
 use crate::net::clock::{self, Timer};
 use crate::net::link::{Link, Tls};
-use crate::net::socket;
+use crate::net::socket::Socket;
 use crate::net::tls::Stage;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Inbox {
             self.buffers.give(spare);
         }
         // What the peer waits for, e.g. that there is no renegotiation, does not wait for the next answer.
-        if session.has_outgoing() && !self.cut.get() && !socket::sent_now(self.fd, &session.take_outgoing()) {
+        if session.has_outgoing() && !self.cut.get() && !calls::sent_now(self.fd, &session.take_outgoing()) {
             self.cut.set(true);
             return None;
         }
@@ -152,7 +152,7 @@ const STALLED_US: u64 = 1_000_000;
 const SEALED_AT_ONCE: usize = buffer::LARGE - 64;
 
 /// The socket as both sides of the task use it: reads by the pump, writes by the exchange, never across an await.
-type Shared = Rc<UnsafeCell<TcpStream>>;
+type Shared = Rc<UnsafeCell<Socket>>;
 
 /// What becomes of a connection when its exchanges are over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,7 +241,7 @@ impl<E: Future<Output: Into<End>>, P: Future, R: FnOnce(Link)> Future for Connec
             if let Poll::Ready(end) = unsafe { Pin::new_unchecked(exchanges) }.poll(cx) {
                 let end = end.into();
                 if end == End::Close {
-                    socket::shutdown(this.fd);
+                    calls::shutdown(this.fd);
                 }
                 this.sides = None;
                 if let Some((stream, rested)) = this.stream.take().filter(|_| end == End::Rest)
@@ -265,7 +265,6 @@ impl<E: Future<Output: Into<End>>, P: Future, R: FnOnce(Link)> Future for Connec
 }
 
 async fn pump(stream: Shared, inbox: Rc<Inbox>) -> std::convert::Infallible {
-    let mut canceller = Canceller::new();
     loop {
         until(|| inbox.state.get() == Pump::Wanted).await;
         inbox.state.set(Pump::Pending);
@@ -282,9 +281,8 @@ async fn pump(stream: Shared, inbox: Rc<Inbox>) -> std::convert::Infallible {
         let slice = bytes.slice_mut(start..end);
         // SAFETY: one task; the reference lives in this future only, and a read and a write may run side by side.
         let socket = unsafe { &mut *stream.get() };
-        // In memory of its own: a connection that waits for readiness does not hold it.
-        let mut reading = Box::pin(socket.cancelable_read(slice, canceller.handle()));
-        let early = std::future::poll_fn(|cx| match reading.as_mut().poll(cx) {
+        let mut reading = socket.reading(slice);
+        let early = std::future::poll_fn(|cx| match Pin::new(&mut reading).poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending if inbox.park.get() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
@@ -293,7 +291,7 @@ async fn pump(stream: Shared, inbox: Rc<Inbox>) -> std::convert::Infallible {
         let (result, slice) = match early {
             Some(done) => done,
             None => {
-                canceller = canceller.cancel();
+                reading.cancel();
                 reading.await
             }
         };
@@ -311,8 +309,8 @@ async fn pump(stream: Shared, inbox: Rc<Inbox>) -> std::convert::Infallible {
 /// Waits without a buffer for something to read. `None`: it was told to stop; a poll takes no bytes, so dropping it
 /// loses none.
 async fn poll_readable(stream: &Shared, inbox: &Inbox) -> Option<bool> {
-    // SAFETY: one task, and `readable` takes `&TcpStream`.
-    let mut readable = pin!(unsafe { &*stream.get() }.readable(true));
+    // SAFETY: one task, and `readable` takes `&Socket`.
+    let mut readable = pin!(unsafe { &*stream.get() }.readable());
     std::future::poll_fn(|cx| match readable.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result.is_ok())),
         Poll::Pending if inbox.stop.get() => Poll::Ready(None),
@@ -323,7 +321,7 @@ async fn poll_readable(stream: &Shared, inbox: &Inbox) -> Option<bool> {
 
 /// Waits on a connection that nobody serves, for as little memory as there can be; `false`: the timer fired first.
 pub async fn readable(link: &Link, timer: &Timer) -> bool {
-    clock::before(timer, pin!(link.stream.readable(true))).await.is_some()
+    clock::before(timer, pin!(link.stream.readable())).await.is_some()
 }
 
 /// Waits for a condition that the same task changes; it is polled again whenever the other side has moved.
@@ -451,7 +449,7 @@ impl Line {
     /// Bytes that the kernel has taken and the client has not.
     #[must_use]
     pub fn unsent(&self) -> usize {
-        socket::unsent(self.fd)
+        calls::unsent(self.fd)
     }
 
     /// Writes the whole of `bytes` and gives the buffer back.
@@ -467,7 +465,7 @@ impl Line {
     /// # Errors
     /// As [`Line::write`].
     pub async fn write_from(&mut self, bytes: Vec<u8>, start: usize) -> Result<Vec<u8>, Stop> {
-        let Some(tls) = self.inbox.tls.clone() else { return self.send(bytes, start).await };
+        let Some(tls) = self.inbox.tls.clone() else { return pin!(self.send(bytes, start)).await };
         for plain in bytes.get(start..).unwrap_or_default().chunks(SEALED_AT_ONCE) {
             let mut sealed = self.inbox.buffers.large();
             tls.borrow_mut().seal(plain, &mut sealed).map_err(|_| Stop::ClientGone)?;
@@ -516,7 +514,7 @@ impl Line {
     /// Says over TLS that nothing more comes, if it can be said without waiting.
     pub fn say_goodbye(&mut self) {
         if let Some(tls) = self.inbox.tls.as_ref().filter(|_| !self.inbox.cut.get()) {
-            socket::send_now(self.fd, &tls.borrow_mut().close_notify());
+            calls::send_now(self.fd, &tls.borrow_mut().close_notify());
         }
     }
 
@@ -524,7 +522,7 @@ impl Line {
     /// Stops at `bytes_max`, at the client's end, or when the timer fires.
     pub async fn linger(&mut self, bytes_max: usize) {
         self.say_goodbye();
-        socket::shutdown_write(self.fd);
+        calls::shutdown_write(self.fd);
         let mut dropped = 0;
         let mut scratch = self.inbox.buffers.small();
         while dropped < bytes_max {

@@ -6,7 +6,7 @@ pub mod stream;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -162,8 +162,8 @@ impl Client {
     ///
     /// # Errors
     /// The client is gone, or the timer fired with nothing taken.
-    pub async fn write(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, Stop> {
-        self.write_from(bytes, 0).await
+    pub fn write(&mut self, bytes: Vec<u8>) -> impl Future<Output = Result<Vec<u8>, Stop>> {
+        self.write_from(bytes, 0)
     }
 
     /// Writes `bytes[start..]` and gives the buffer back. The first bytes of an answer are its head, whole.
@@ -172,8 +172,8 @@ impl Client {
     /// As [`Client::write`].
     pub async fn write_from(&mut self, bytes: Vec<u8>, start: usize) -> Result<Vec<u8>, Stop> {
         match self {
-            Self::Line(line) => line.write_from(bytes, start).await,
-            Self::Stream(stream) => stream.write_from(bytes, start).await,
+            Self::Line(line) => pin!(line.write_from(bytes, start)).await,
+            Self::Stream(stream) => pin!(stream.write_from(bytes, start)).await,
         }
     }
 }

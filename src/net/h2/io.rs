@@ -13,20 +13,20 @@ use std::time::Duration;
 use monoio::BufResult;
 use monoio::buf::{IoBuf, IoBufMut, IoVecBuf, IoVecBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
-use monoio::net::TcpStream;
 use monoio_http::h2::Reason;
 
 use crate::net::buffer::Buffers;
+use crate::net::calls;
 use crate::net::clock::{Clock, Timer};
 use crate::net::h2::pace::Pace;
 use crate::net::link::{Link, Tls};
-use crate::net::socket;
+use crate::net::socket::Socket;
 use crate::net::tls::Stage;
 use crate::wire::h2::frames::RST_STREAM;
 use crate::wire::h2::{Abuse, Budget, Guard};
 
 struct Wire {
-    stream: UnsafeCell<TcpStream>,
+    stream: UnsafeCell<Socket>,
     fd: RawFd,
     tls: Tls,
     /// Plaintext that has passed the guard and was not asked for yet.
@@ -120,9 +120,9 @@ impl Guarded {
                 let _ = tls.seal(&last, &mut sealed); // a session that has failed says nothing more
             }
             sealed.extend_from_slice(&tls.close_notify());
-            socket::send_now(wire.fd, &sealed);
+            calls::send_now(wire.fd, &sealed);
         }
-        socket::shutdown(wire.fd);
+        calls::shutdown(wire.fd);
     }
 
     /// Shows what was read to the guard.

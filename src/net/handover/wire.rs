@@ -22,7 +22,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::{Passed, Purpose, SOCKETS_MAX, end_of, invalid, listening};
-use crate::net::{clock, socket};
+use crate::net::{calls, clock};
 
 const MAGIC: &str = "corelane-handover";
 const VERSION: u32 = 1;
@@ -133,7 +133,7 @@ pub fn await_ready(stream: &UnixStream, limit: Duration) -> Verdict {
     if agreed.is_ok() {
         return Verdict::Ready;
     }
-    socket::send_now(stream.as_raw_fd(), LEAVE);
+    calls::send_now(stream.as_raw_fd(), LEAVE);
     let _ = stream.shutdown(Shutdown::Both); // fails if the peer is gone, which is as good
     Verdict::Failed
 }

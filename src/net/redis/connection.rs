@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use monoio::buf::IoBufMut;
-use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, Split, Splitable};
-use monoio::net::{TcpStream, UnixStream};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, Splitable};
 
 use super::fifo::Fifo;
 use super::login::{self, Account, Refusal, Talk};
@@ -24,8 +23,9 @@ use super::now_us;
 use super::resolve::Resolver;
 use crate::config::shared::Server;
 use crate::net::buffer::{Buffers, LARGE};
+use crate::net::socket::Socket;
 use crate::net::tls::{Connector, Session, Stage};
-use crate::net::{clock, link, socket};
+use crate::net::{calls, clock, link};
 use crate::wire::resp::{Broken, Command, Limits, Reply, Scanner, Version};
 
 /// For a connection to come about, login included.
@@ -53,14 +53,9 @@ impl std::fmt::Display for Place {
     }
 }
 
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 /// A connection on which nothing is pending, logged in.
 pub(super) struct Link {
-    stream: Stream,
+    stream: Socket,
     tls: Option<Session>,
     pub(super) version: Version,
 }
@@ -76,10 +71,7 @@ pub(super) async fn dial(
     resolver: &Resolver,
 ) -> Result<Link, Refusal> {
     let (mut stream, mut tls) = open(place, connector, resolver).await?;
-    let version = match &mut stream {
-        Stream::Tcp(stream) => login::run(stream, &mut tls, account).await?,
-        Stream::Unix(stream) => login::run(stream, &mut tls, account).await?,
-    };
+    let version = login::run(&mut stream, &mut tls, account).await?;
     Ok(Link { stream, tls, version })
 }
 
@@ -94,19 +86,9 @@ pub(super) async fn question(
     resolver: &Resolver,
     command: &Command,
 ) -> Result<Reply, Refusal> {
-    let Link { stream, tls, version } = dial(place, connector, account, resolver).await?;
+    let Link { mut stream, tls, version } = dial(place, connector, account, resolver).await?;
     let tls = tls.map(RefCell::new);
-    match stream {
-        Stream::Tcp(mut stream) => once(Talk::new(&mut stream, tls.as_ref()), version, command).await,
-        Stream::Unix(mut stream) => once(Talk::new(&mut stream, tls.as_ref()), version, command).await,
-    }
-}
-
-async fn once<S: AsyncReadRent + AsyncWriteRent>(
-    mut talk: Talk<'_, S>,
-    version: Version,
-    command: &Command,
-) -> Result<Reply, Refusal> {
+    let mut talk = Talk::new(&mut stream, tls.as_ref());
     talk.speak(version);
     talk.demand("question", command).await
 }
@@ -116,9 +98,9 @@ pub(super) async fn open(
     place: &Place,
     connector: Option<&Connector>,
     resolver: &Resolver,
-) -> io::Result<(Stream, Option<Session>)> {
+) -> io::Result<(Socket, Option<Session>)> {
     let server = match place {
-        Place::Unix(path) => return Ok((Stream::Unix(UnixStream::connect(path).await?), None)),
+        Place::Unix(path) => return Ok((Socket::connect_unix(path).await?, None)),
         Place::Tcp(server) => server,
     };
     let addresses = resolver.resolve(server).await?;
@@ -126,12 +108,12 @@ pub(super) async fn open(
     let share = CONNECT / u32::try_from(tried.max(1)).unwrap_or(1);
     let mut last = io::Error::from(io::ErrorKind::TimedOut);
     for &address in addresses.iter().take(tried) {
-        match clock::within(share, pin!(TcpStream::connect_addr(address))).await {
+        match clock::within(share, pin!(Socket::connect(address))).await {
             Some(Ok(mut stream)) => {
-                socket::nodelay(stream.as_raw_fd());
-                let Some(connector) = connector else { return Ok((Stream::Tcp(stream), None)) };
+                calls::nodelay(stream.as_raw_fd());
+                let Some(connector) = connector else { return Ok((stream, None)) };
                 let session = shake_hands(&mut stream, &connector.for_host(&server.host)).await?;
-                return Ok((Stream::Tcp(stream), Some(session)));
+                return Ok((stream, Some(session)));
             }
             Some(Err(error)) => last = error,
             None => {}
@@ -140,7 +122,7 @@ pub(super) async fn open(
     Err(last)
 }
 
-async fn shake_hands(stream: &mut TcpStream, connector: &Result<Connector, String>) -> io::Result<Session> {
+async fn shake_hands(stream: &mut Socket, connector: &Result<Connector, String>) -> io::Result<Session> {
     let bad = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
     let connector = connector.as_ref().map_err(|text| bad(text.clone()))?;
     let mut session = connector.session().map_err(|error| bad(error.to_string()))?;
@@ -156,10 +138,7 @@ type Tls = Option<RefCell<Session>>;
 pub(super) async fn carry(link: Link, fifo: &Fifo, watch: impl Future<Output = String>) -> String {
     let Link { stream, tls, version } = link;
     let (tls, watch) = (tls.map(RefCell::new), pin!(watch));
-    match stream {
-        Stream::Tcp(stream) => pump(stream, &tls, version, fifo, watch).await,
-        Stream::Unix(stream) => pump(stream, &tls, version, fifo, watch).await,
-    }
+    pump(stream, &tls, version, fifo, watch).await
 }
 
 /// Shuts the socket down before its pending operations are dropped.
@@ -167,12 +146,12 @@ struct Shut(RawFd);
 
 impl Drop for Shut {
     fn drop(&mut self) {
-        socket::shutdown(self.0);
+        calls::shutdown(self.0);
     }
 }
 
-async fn pump<S: AsyncReadRent + AsyncWriteRent + Split + AsRawFd>(
-    stream: S,
+async fn pump(
+    stream: Socket,
     tls: &Tls,
     version: Version,
     fifo: &Fifo,

@@ -10,7 +10,7 @@ use std::pin::pin;
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 
 use super::Ours;
-use super::connection::{self, CONNECT, Place, Stream};
+use super::connection::{self, CONNECT, Place};
 use super::login::{Account, Refusal, Talk};
 use super::resolve::Resolver;
 use crate::config::shared::Server;
@@ -61,12 +61,9 @@ impl Sentinels {
 
     async fn ask(&self, sentinel: &Server, ours: &Ours, resolver: &Resolver) -> Result<Server, Refusal> {
         let place = Place::Tcp(sentinel.clone());
-        let (stream, tls) = connection::open(&place, ours.connector.as_ref(), resolver).await?;
+        let (mut stream, tls) = connection::open(&place, ours.connector.as_ref(), resolver).await?;
         let tls = tls.map(RefCell::new);
-        match stream {
-            Stream::Tcp(mut stream) => self.find(Talk::new(&mut stream, tls.as_ref()), &ours.account).await,
-            Stream::Unix(mut stream) => self.find(Talk::new(&mut stream, tls.as_ref()), &ours.account).await,
-        }
+        self.find(Talk::new(&mut stream, tls.as_ref()), &ours.account).await
     }
 
     async fn find<S: AsyncReadRent + AsyncWriteRent>(

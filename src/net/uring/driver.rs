@@ -1,0 +1,204 @@
+//! The ring of one thread, and the operations that are under way on it.
+//!
+//! Invariant: memory that the kernel may write to, and the descriptor, belong to the operation's entry or to whoever waits for
+//! it, until its completion is here. What is dropped unfinished leaves its memory in the entry ([`Driver::leave`]).
+
+use std::any::Any;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use io_uring::{IoUring, opcode, squeue, types};
+use slab::Slab;
+
+/// `IORING_ENTER_GETEVENTS` (io_uring_enter(2)): run what was deferred.
+const GET_EVENTS: u32 = 1;
+/// Completions that nobody waits for.
+const NOBODY: u64 = u64::MAX;
+/// The completion that says that another thread has woken a task.
+const WOKEN: u64 = u64::MAX - 1;
+/// Completions that fit the ring are so many times its entries; more are kept by the kernel, at a cost.
+const COMPLETIONS: u32 = 4;
+
+/// One operation.
+struct Operation {
+    state: State,
+    /// Open until it completes: a number that is used again must not be another's.
+    _fd: Option<Rc<OwnedFd>>,
+    /// What the kernel works on, once nobody waits for it.
+    left: Option<Box<dyn Any>>,
+}
+
+enum State {
+    /// With the kernel; who waits.
+    Waiting(Waker),
+    /// What the kernel has said.
+    Done(i32),
+    /// With the kernel, and nobody waits.
+    Left,
+}
+
+/// The ring. Used by its own thread only.
+pub(in crate::net) struct Driver {
+    ring: IoUring,
+    operations: Slab<Operation>,
+    /// Written to by other threads.
+    event: OwnedFd,
+    /// Whether a poll of `event` is with the kernel.
+    is_armed: bool,
+}
+
+impl Driver {
+    /// A ring of `entries` for the calling thread.
+    ///
+    /// # Errors
+    /// The kernel denies it, or lacks `DEFER_TASKRUN` (Linux 6.1).
+    pub fn new(entries: u32) -> io::Result<Self> {
+        let mut builder = IoUring::builder();
+        builder.setup_single_issuer().setup_defer_taskrun().setup_submit_all();
+        let ring = builder.setup_cqsize(entries * COMPLETIONS).build(entries)?;
+        // SAFETY: the call takes no memory; what it returns is a new descriptor or an error.
+        let event = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if event < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: as above; nobody else owns it.
+        let event = unsafe { OwnedFd::from_raw_fd(event) };
+        Ok(Self { ring, operations: Slab::new(), event, is_armed: false })
+    }
+
+    /// What other threads write to.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn event(&self) -> io::Result<OwnedFd> {
+        self.event.try_clone()
+    }
+
+    /// Hands `entry` to the kernel with the next [`Driver::turn`]; its key.
+    ///
+    /// # Safety
+    /// The memory that it names stays where it is until its completion: the caller keeps it, or gives it to [`Driver::leave`].
+    pub unsafe fn begin(&mut self, entry: squeue::Entry, fd: &Rc<OwnedFd>, cx: &Context<'_>) -> usize {
+        let state = State::Waiting(cx.waker().clone());
+        let key = self.operations.insert(Operation { state, _fd: Some(Rc::clone(fd)), left: None });
+        self.push(&entry.user_data(key as u64));
+        key
+    }
+
+    /// What the kernel has said of operation `key`, whose key is free then.
+    pub fn poll(&mut self, key: usize, cx: &Context<'_>) -> Poll<i32> {
+        let Some(operation) = self.operations.get_mut(key) else { return Poll::Ready(-libc::EBADF) };
+        match &mut operation.state {
+            State::Done(result) => {
+                let result = *result;
+                self.operations.remove(key);
+                Poll::Ready(result)
+            }
+            State::Waiting(waker) => {
+                if !waker.will_wake(cx.waker()) {
+                    waker.clone_from(cx.waker());
+                }
+                Poll::Pending
+            }
+            State::Left => Poll::Pending,
+        }
+    }
+
+    /// Asks the kernel to give operation `key` up. It completes all the same, with what had come or `ECANCELED`.
+    pub fn cancel(&mut self, key: usize) {
+        if self.operations.get(key).is_some_and(|operation| !matches!(operation.state, State::Done(_))) {
+            self.push(&opcode::AsyncCancel::new(key as u64).build().user_data(NOBODY));
+        }
+    }
+
+    /// Nobody waits for operation `key` any more: it is given up, and `memory` is kept until it has completed.
+    pub fn leave(&mut self, key: usize, memory: impl FnOnce() -> Box<dyn Any>) {
+        self.cancel(key);
+        let Some(operation) = self.operations.get_mut(key) else { return };
+        if matches!(operation.state, State::Done(_)) {
+            self.operations.remove(key);
+        } else {
+            operation.state = State::Left;
+            operation.left = Some(memory());
+        }
+    }
+
+    /// Submits what has been begun, lets the kernel do what it deferred, and takes completions; waits up to `wait` for one, or
+    /// not at all.
+    pub fn turn(&mut self, wait: Option<Duration>) {
+        self.arm();
+        let result = match wait {
+            None => self.flush(),
+            Some(time) => {
+                let time = types::Timespec::from(time);
+                self.ring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&time))
+            }
+        };
+        // Over time, interrupted, or with completions that must be taken first: what is there is taken, the rest next time.
+        drop(result);
+        self.take();
+    }
+
+    /// Operations that have not completed.
+    pub fn under_way(&self) -> usize {
+        self.operations.iter().filter(|(_, operation)| !matches!(operation.state, State::Done(_))).count()
+    }
+
+    /// Gives up all that is under way.
+    pub fn cancel_all(&mut self) {
+        let keys: Vec<usize> = self.operations.iter().map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.cancel(key));
+    }
+
+    fn flush(&mut self) -> io::Result<usize> {
+        let entries = u32::try_from(self.ring.submission().len()).unwrap_or(u32::MAX);
+        // SAFETY: the arguments are as the manual wants them: no mask.
+        unsafe { self.ring.submitter().enter::<libc::sigset_t>(entries, 0, GET_EVENTS, None) }
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: by the contract of `begin`; other entries name no memory.
+        while unsafe { self.ring.submission().push(entry) }.is_err() {
+            drop(self.flush()); // it fails where completions must be taken first
+            self.take();
+        }
+    }
+
+    /// Lets other threads wake this one.
+    fn arm(&mut self) {
+        if !self.is_armed {
+            self.is_armed = true;
+            let fd = types::Fd(self.event.as_raw_fd());
+            let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).build();
+            self.push(&entry.user_data(WOKEN));
+        }
+    }
+
+    fn take(&mut self) {
+        let Self { ring, operations, event, is_armed } = self;
+        for entry in ring.completion() {
+            match entry.user_data() {
+                NOBODY => {}
+                WOKEN => {
+                    let mut count = [0u8; 8];
+                    // SAFETY: the pointer and length describe `count`; the descriptor is ours.
+                    unsafe { libc::read(event.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+                    *is_armed = false;
+                }
+                key => completed(operations, key as usize, entry.result()),
+            }
+        }
+    }
+}
+
+fn completed(operations: &mut Slab<Operation>, key: usize, result: i32) {
+    let Some(operation) = operations.get_mut(key) else { return };
+    match std::mem::replace(&mut operation.state, State::Done(result)) {
+        State::Waiting(waker) => waker.wake(),
+        State::Left => drop(operations.remove(key)),
+        State::Done(_) => {}
+    }
+}

@@ -1,0 +1,147 @@
+//! A connection on the ring.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use io_uring::{opcode, types};
+use monoio::BufResult;
+use monoio::buf::{IoBuf, IoBufMut};
+use socket2::{Domain, SockAddr, Type};
+
+use super::Executor;
+use super::operation::Pending;
+
+/// A socket, TCP or unix, whose operations are the executor's.
+pub(in crate::net) struct Socket {
+    pub(super) executor: Rc<Executor>,
+    pub(super) fd: Rc<OwnedFd>,
+}
+
+/// Largest piece of one operation.
+const PIECE_MAX: usize = 1 << 30;
+
+fn piece(bytes: usize) -> u32 {
+    bytes.min(PIECE_MAX) as u32
+}
+
+impl Socket {
+    /// Takes a descriptor in. It must be in blocking mode.
+    pub fn new(executor: Rc<Executor>, fd: OwnedFd) -> Self {
+        Self { executor, fd: Rc::new(fd) }
+    }
+
+    /// Connects to a TCP address.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn connect(executor: Rc<Executor>, address: SocketAddr) -> io::Result<Self> {
+        Self::reach(executor, Domain::for_address(address), address.into()).await
+    }
+
+    /// Connects to a unix socket.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn connect_unix(executor: Rc<Executor>, path: &Path) -> io::Result<Self> {
+        Self::reach(executor, Domain::UNIX, SockAddr::unix(path)?).await
+    }
+
+    async fn reach(executor: Rc<Executor>, domain: Domain, address: SockAddr) -> io::Result<Self> {
+        let this = Self::new(executor, socket2::Socket::new(domain, Type::STREAM, None)?.into());
+        {
+            let mut connecting = Pending::new(&this, Box::new(address));
+            let fd = types::Fd(this.as_raw_fd());
+            let connected = poll_fn(|cx| {
+                // SAFETY: the address is in memory of its own.
+                unsafe {
+                    connecting.poll(cx, |address| {
+                        opcode::Connect::new(fd, address.as_ptr().cast(), address.len()).build()
+                    })
+                }
+            });
+            connected.await.0?;
+        }
+        Ok(this)
+    }
+
+    /// Gives the descriptor back; nothing may be pending on it.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        match Rc::try_unwrap(self.fd) {
+            Ok(fd) => Ok(fd),
+            Err(shared) => shared.try_clone(), // something was given up on it a moment ago
+        }
+    }
+
+    /// Waits until there is something to read, or the peer has ended.
+    pub async fn readable(&self) -> io::Result<()> {
+        let mut polling = Pending::new(self, ());
+        let fd = types::Fd(self.as_raw_fd());
+        let polled = poll_fn(|cx| {
+            // SAFETY: a poll names no memory.
+            unsafe { polling.poll(cx, |()| opcode::PollAdd::new(fd, libc::POLLIN as u32).build()) }
+        });
+        polled.await.0.map(drop)
+    }
+
+    /// Reads once into `buf`.
+    pub fn read<T: IoBufMut>(&self, buf: T) -> Reading<'_, T> {
+        Reading { pending: Pending::new(self, buf) }
+    }
+
+    /// Writes once from `buf`.
+    pub async fn write<T: IoBuf>(&self, buf: T) -> BufResult<usize, T> {
+        let mut sending = Pending::new(self, buf);
+        let fd = types::Fd(self.as_raw_fd());
+        poll_fn(|cx| {
+            let send = |buf: &mut T| {
+                let entry = opcode::Send::new(fd, buf.read_ptr(), piece(buf.bytes_init()));
+                entry.flags(libc::MSG_NOSIGNAL).build()
+            };
+            // SAFETY: buffers of the runtime's traits do not move what they own.
+            unsafe { sending.poll(cx, send) }
+        })
+        .await
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// A read that is under way.
+pub(in crate::net) struct Reading<'a, T: IoBufMut> {
+    pending: Pending<'a, T>,
+}
+
+impl<T: IoBufMut> Reading<'_, T> {
+    /// Asks for its end; what has come is still had.
+    pub fn cancel(&self) {
+        self.pending.cancel();
+    }
+}
+
+impl<T: IoBufMut> Future for Reading<'_, T> {
+    type Output = BufResult<usize, T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let pending = &mut self.pending;
+        let fd = types::Fd(pending.fd());
+        let receive = |buf: &mut T| opcode::Recv::new(fd, buf.write_ptr(), piece(buf.bytes_total())).build();
+        // SAFETY: as in `Socket::write`.
+        unsafe { pending.poll(cx, receive) }.map(|(result, mut buf)| {
+            if let Ok(n) = result {
+                // SAFETY: the kernel has written so many bytes.
+                unsafe { buf.set_init(n) };
+            }
+            (result, buf)
+        })
+    }
+}

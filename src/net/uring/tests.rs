@@ -1,0 +1,253 @@
+use std::cell::{Cell, RefCell};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Context;
+use std::thread;
+use std::time::Duration;
+
+use monoio::buf::IoBufMut;
+
+use super::*;
+use crate::net::clock;
+use crate::net::handoff::Door;
+use crate::net::listener::Role;
+
+/// Runs `test` on an executor of its own, which then has to end with nothing under way.
+fn on_ring<F: Future<Output = ()>>(test: impl FnOnce(Rc<Executor>) -> F) {
+    let executor = Executor::new(64).expect("a ring");
+    executor.block_on(test(Rc::clone(&executor)));
+    assert!(executor.end(), "what was left has ended");
+}
+
+/// One end on the ring, the other a plain socket.
+fn pair(executor: &Rc<Executor>) -> (Socket, UnixStream) {
+    let (near, far) = UnixStream::pair().unwrap();
+    (Socket::new(Rc::clone(executor), near.into()), far)
+}
+
+async fn read(socket: &Socket, bytes: usize) -> Vec<u8> {
+    let (result, slice) = socket.read(Vec::with_capacity(bytes).slice_mut(0..bytes)).await;
+    let mut read = slice.into_inner();
+    read.truncate(result.unwrap());
+    read
+}
+
+#[test]
+fn bytes_go_both_ways_in_order() {
+    on_ring(|executor| async move {
+        let (socket, far) = pair(&executor);
+        let (mut reading, mut writing) = (far.try_clone().unwrap(), far);
+        let sent: Vec<u8> = (0..3_000_000u32).map(|at| (at % 251) as u8).collect();
+        let expected = sent.clone();
+        let reader = thread::spawn(move || {
+            let mut came = vec![0; expected.len()];
+            reading.read_exact(&mut came).unwrap();
+            assert!(came == expected);
+            writing.write_all(&came).unwrap();
+        });
+        // More than the socket takes: a write waits, and goes on.
+        let mut at = 0;
+        let mut rest = sent.clone();
+        while !rest.is_empty() {
+            let (result, back) = socket.write(rest).await;
+            rest = back;
+            at += result.unwrap();
+            rest.drain(..rest.len() - (sent.len() - at));
+        }
+        let mut came = Vec::new();
+        while came.len() < sent.len() {
+            came.extend(read(&socket, 70_000).await);
+        }
+        assert!(came == sent);
+        assert!(read(&socket, 10).await.is_empty(), "the other end is closed");
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_read_that_is_given_up_loses_nothing() {
+    on_ring(|executor| async move {
+        let (socket, mut far) = pair(&executor);
+        for round in 0..200u32 {
+            let mut reading = socket.read(vec![0u8; 64]);
+            let begun =
+                std::future::poll_fn(|cx| std::task::Poll::Ready(Pin::new(&mut reading).poll(cx))).await;
+            assert!(begun.is_pending());
+            if round % 2 == 0 {
+                pass().await; // it is with the kernel
+            }
+            if round % 3 == 0 {
+                far.write_all(&round.to_ne_bytes()).unwrap();
+            }
+            reading.cancel();
+            let (result, bytes) = reading.await;
+            match result {
+                Ok(n) => assert_eq!(bytes[..n], round.to_ne_bytes(), "what had come"),
+                Err(error) => {
+                    assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+                    if round % 3 == 0 {
+                        assert_eq!(read(&socket, 64).await, round.to_ne_bytes(), "is still there");
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_dropped_keeps_its_memory_and_its_descriptor() {
+    on_ring(|executor| async move {
+        for _ in 0..100 {
+            let (socket, mut far) = pair(&executor);
+            let number = socket.as_raw_fd();
+            {
+                let mut reading = pin!(socket.read(vec![0u8; 4096]));
+                let waker = std::task::Waker::noop();
+                assert!(reading.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+            }
+            drop(socket);
+            // Not handed to the kernel yet: the number must not be another's.
+            let (other, mut peer) = pair(&executor);
+            assert_ne!(other.as_raw_fd(), number);
+            let _ = far.write_all(b"for nobody");
+            peer.write_all(b"mine").unwrap();
+            assert_eq!(read(&other, 64).await, b"mine");
+        }
+        while executor.driver.borrow().under_way() > 0 {
+            executor.driver.borrow_mut().turn(Some(Duration::from_millis(1)));
+        }
+    });
+}
+
+#[test]
+fn other_threads_wake_tasks() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let door = std::sync::Arc::new(Door::default());
+    let pushing = std::sync::Arc::clone(&door);
+    let pusher = thread::spawn(move || {
+        for round in 0..300 {
+            if round % 7 == 0 {
+                thread::sleep(Duration::from_millis(1)); // the other is asleep
+            }
+            let socket = TcpStream::connect(addr).unwrap();
+            while pushing.push((socket.try_clone().unwrap(), addr, Role::Plain)).is_err() {
+                thread::yield_now();
+            }
+            drop(listener.accept().unwrap());
+        }
+    });
+    on_ring(|_| async move {
+        for _ in 0..300 {
+            drop(door.pop().await);
+        }
+    });
+    pusher.join().unwrap();
+}
+
+#[test]
+fn sleeps_end_in_order_and_not_early() {
+    on_ring(|executor| async move {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let left = Rc::new(Cell::new(5));
+        for time_ms in [25u64, 5, 15, 1, 10] {
+            let (order, left, executor) = (Rc::clone(&order), Rc::clone(&left), Rc::clone(&executor));
+            let begin_ns = clock::now_ns();
+            let task = async move {
+                let time = Duration::from_millis(time_ms);
+                Sleep::new(executor, time).await;
+                assert!(clock::now_ns() - begin_ns >= time_ms * 1_000_000, "not early");
+                order.borrow_mut().push(time_ms);
+                left.set(left.get() - 1);
+            };
+            assert!(spawn(task).is_ok());
+        }
+        for _ in 0..50 {
+            // One that is dropped leaves nothing to fire.
+            let mut sleep = pin!(Sleep::new(Rc::clone(&executor), Duration::from_secs(3600)));
+            assert!(sleep.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
+        }
+        while left.get() > 0 {
+            Sleep::new(Rc::clone(&executor), Duration::from_millis(1)).await;
+        }
+        assert_eq!(*order.borrow(), [1, 5, 10, 15, 25]);
+    });
+}
+
+#[test]
+fn a_task_that_wakes_itself_lets_others_run() {
+    on_ring(|executor| async move {
+        let (socket, mut far) = pair(&executor);
+        let is_over = Rc::new(Cell::new(false));
+        let theirs = Rc::clone(&is_over);
+        let task = async move {
+            assert_eq!(read(&socket, 8).await, b"now");
+            theirs.set(true);
+        };
+        assert!(spawn(task).is_ok());
+        far.write_all(b"now").unwrap();
+        let mut turns = 0;
+        while !is_over.get() {
+            pass().await;
+            turns += 1;
+            assert!(turns < 10_000, "the read has its turn");
+        }
+    });
+}
+
+#[test]
+fn an_end_with_work_under_way_waits_for_it() {
+    let dropped = Rc::new(Cell::new(0));
+    struct Counted(Rc<Cell<u32>>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+    let executor = Executor::new(8).unwrap(); // fewer than are begun: the ring is flushed meanwhile
+    let mut ends = Vec::new();
+    executor.block_on(async {
+        for _ in 0..100 {
+            let (socket, far) = pair(&executor);
+            ends.push(far);
+            let counted = Counted(Rc::clone(&dropped));
+            let task = async move {
+                let _counted = counted;
+                read(&socket, 64).await;
+            };
+            assert!(spawn(task).is_ok());
+        }
+        pass().await;
+        pass().await;
+        assert_eq!(executor.driver.borrow().under_way(), 100);
+    });
+    assert!(executor.end());
+    assert_eq!(dropped.get(), 100);
+}
+
+#[test]
+fn connects_are_refused_and_given_up() {
+    on_ring(|executor| async move {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let socket = Socket::connect(Rc::clone(&executor), addr).await.unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        accepted.write_all(b"hello").unwrap();
+        assert_eq!(read(&socket, 64).await, b"hello");
+        drop(listener);
+        let refused = Socket::connect(Rc::clone(&executor), addr).await;
+        assert_eq!(refused.err().map(|error| error.kind()), Some(std::io::ErrorKind::ConnectionRefused));
+        let nowhere = Socket::connect_unix(Rc::clone(&executor), std::path::Path::new("/nowhere/here")).await;
+        assert_eq!(nowhere.err().map(|error| error.kind()), Some(std::io::ErrorKind::NotFound));
+        for _ in 0..20 {
+            // Nobody answers there.
+            let mut connecting = pin!(Socket::connect(Rc::clone(&executor), "192.0.2.1:9".parse().unwrap()));
+            let polled = connecting.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop()));
+            assert!(polled.is_pending());
+        }
+    });
+}
