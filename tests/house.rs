@@ -104,6 +104,15 @@ fn every_example_configuration_loads() {
     }
 }
 
+/// Vocabularies, models, lists and pages are compiled in: without a bound one of them makes a binary that nobody wants to copy.
+#[test]
+fn little_data_is_compiled_in() {
+    const CONSTANTS_MAX: u64 = 6 << 20;
+    let file = fs::read(env!("CARGO_BIN_EXE_corelane")).unwrap();
+    let bytes = section(&file, ".rodata").expect("an ELF file has constants");
+    assert!(bytes <= CONSTANTS_MAX, "{bytes} bytes of constants in the binary, {CONSTANTS_MAX} at most");
+}
+
 #[test]
 fn lengths_are_counted() {
     let text = "impl A {\n    pub(crate) async fn long(\n        &self,\n    ) {\n        if x {\n        }\n    }\n}\nfn one() {}\n\
@@ -111,6 +120,23 @@ fn lengths_are_counted() {
     let lines = without_tests(text);
     assert_eq!(lines.len(), 11);
     assert_eq!(functions(&lines), [(2, "long", 5), (10, "two", 1)]);
+}
+
+/// Bytes of a section of a 64-bit ELF file, little-endian.
+fn section(file: &[u8], name: &str) -> Option<u64> {
+    let number = |at: usize, bytes: usize| {
+        let field = file.get(at..at + bytes)?;
+        Some(field.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)))
+    };
+    let (table, entry) = (number(0x28, 8)? as usize, number(0x3a, 2)? as usize);
+    let (count, names) = (number(0x3c, 2)? as usize, number(0x3e, 2)? as usize);
+    let names = number(table + names * entry + 0x18, 8)? as usize;
+    let is_named = |at: &usize| {
+        let text = number(*at, 4).and_then(|offset| file.get(names + offset as usize..));
+        text.is_some_and(|text| text.starts_with(name.as_bytes()) && text.get(name.len()) == Some(&0))
+    };
+    let found = (0..count).map(|section| table + section * entry).find(is_named)?;
+    number(found + 0x20, 8)
 }
 
 fn root() -> &'static Path {

@@ -130,7 +130,7 @@ impl Chain {
                 Settings::Toxicity(own) => toxicity = Some(own),
                 Settings::NoRefusal(own) => refusal = Some(own),
                 Settings::Secrets(own) => chain.secrets = Some(Secrets::new(own).map_err(wrong)?),
-                Settings::TokenLimit(own) => chain.tokens = Some(TokenLimit::new(own)),
+                Settings::TokenLimit(own) => chain.tokens = Some(TokenLimit::new(own).map_err(wrong)?),
                 Settings::MaliciousUrls(own) => chain.urls = Some(MaliciousUrls::new(own).map_err(wrong)?),
                 Settings::NoCode(own) => chain.code = Some(NoCode::new(own).map_err(wrong)?),
             }

@@ -13,6 +13,7 @@ pub mod message;
 pub mod recent;
 pub mod scanners;
 pub mod text;
+pub mod tokens;
 pub mod verdict;
 pub mod window;
 
