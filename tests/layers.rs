@@ -171,9 +171,8 @@ const ROOMS: [Room; 38] = [
 
 /// Crates that only `net` may name, and who else does, with the reason.
 const RUNTIME: [&str; 7] = ["glommio", "io_uring", "libc", "monoio", "monoio_http", "rustls", "socket2"];
-const LEAKS: [(&str, &str, &str); 3] = [
+const LEAKS: [(&str, &str, &str); 2] = [
     ("journal/direct.rs", "glommio", "the journal's own executor, on its own thread; no shard knows of it"),
-    ("sim/connection.rs", "monoio", "its TcpStream, as the type of what the listener hands over; makes none"),
     ("sim/connection.rs", "socket2", "resets a connection, as a crashed endpoint does"),
 ];
 

@@ -6,6 +6,8 @@
 //! `response.completed`); an endpoint that ends before is a failure, and nothing is invented for it.
 //! Cost: one scan of each event's top level (about 150 ns for 200 bytes), no allocation a whole event.
 
+use std::sync::LazyLock;
+
 use memchr::memmem;
 
 use super::speech::{self, Part, Voice};
@@ -447,10 +449,11 @@ impl Found {
 /// How many choices have a `finish_reason` that is a string. The quoted key cannot stand inside a JSON string, where
 /// its quotes would be escaped.
 pub(super) fn finished(choices: &[u8]) -> u64 {
-    let key = b"\"finish_reason\"";
-    let finished = memmem::find_iter(choices, key).filter(|&at| {
+    static KEY: LazyLock<memmem::Finder<'static>> =
+        LazyLock::new(|| memmem::Finder::new("\"finish_reason\""));
+    let finished = KEY.find_iter(choices).filter(|&at| {
         let escaped = at > 0 && choices.get(at - 1) == Some(&b'\\'); // it ends a longer key
-        let colon = json::space(choices, at + key.len());
+        let colon = json::space(choices, at + KEY.needle().len());
         !escaped
             && choices.get(colon) == Some(&b':')
             && choices.get(json::space(choices, colon + 1)) == Some(&b'"')

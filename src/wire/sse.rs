@@ -4,7 +4,7 @@
 //! more. Lines end in LF, CRLF or CR; a CR at the very end of what has come may be half of a CRLF, so it waits.
 //! An event is handed out with its bytes as they came, so that it can be passed on unchanged.
 
-use memchr::{memchr2, memmem};
+use memchr::{memchr2, memchr2_iter};
 
 /// Longest event; a longer one is an endpoint's failure.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -20,11 +20,21 @@ pub struct Event<'a> {
 #[must_use]
 pub fn next(buffer: &[u8]) -> Option<Event<'_>> {
     // The common form first: lines end in LF and nothing else.
-    let lf = memmem::find(buffer, b"\n\n").map(|at| at + 2);
-    let head = buffer.get(..lf.unwrap_or(buffer.len())).unwrap_or_default();
-    if memchr::memchr(b'\r', head).is_none() {
-        return lf.map(|end| Event { raw: buffer.get(..end).unwrap_or_default() });
+    let mut before = None;
+    for at in memchr2_iter(b'\n', b'\r', buffer) {
+        if buffer.get(at) == Some(&b'\r') {
+            return next_of_any(buffer);
+        }
+        if before.is_some_and(|before| before + 1 == at) {
+            return buffer.get(..=at).map(|raw| Event { raw });
+        }
+        before = Some(at);
     }
+    None
+}
+
+/// The same where lines end in anything.
+fn next_of_any(buffer: &[u8]) -> Option<Event<'_>> {
     let mut line = 0;
     loop {
         let end = memchr2(b'\n', b'\r', buffer.get(line..)?)? + line;
