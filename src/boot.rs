@@ -212,14 +212,19 @@ impl Gateway {
             [] => String::new(),
             some => format!(" https={}", text(some)),
         };
-        let driver =
-            self.process.shards.first().and_then(|shard| shard.driver.get()).copied().unwrap_or("unknown");
         format!(
-            "ready http={}{https} admin={} shards={} driver={driver}",
+            "ready http={}{https} admin={} shards={} driver={}",
             text(&world.bound.listening),
             world.bound.admin,
-            self.process.shards.len()
+            self.process.shards.len(),
+            self.driver()
         )
+    }
+
+    /// The kernel interface of the shards, by its name.
+    #[must_use]
+    pub fn driver(&self) -> &'static str {
+        self.process.shards.first().and_then(|shard| shard.driver.get()).copied().unwrap_or("unknown")
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // test code
 
+#[path = "process/first.rs"]
+mod first;
 mod support;
 
 use std::io::Write as _;
@@ -88,7 +90,11 @@ fn a_taken_port_ends_the_start() {
     let path = file("taken", &text);
     let output = corelane(&["serve", "-c", path.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot listen on"));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("cannot listen on") && told.contains("ss -ltnp") && told.contains("server.listen"),
+        "{told}"
+    );
     std::fs::remove_file(path).unwrap();
 }
 

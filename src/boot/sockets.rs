@@ -33,12 +33,19 @@ impl Sockets {
     /// Binds what the configuration names, `shards` sockets an address; those of `inherited` that fit are taken first.
     ///
     /// # Errors
-    /// An address is taken or not ours.
+    /// An address is taken, by another gateway too where none of its sockets are passed on, or not ours.
     pub fn open(server: &Server, shards: usize, inherited: Vec<Passed>) -> io::Result<Self> {
+        if inherited.is_empty() {
+            let data = server.listen.iter().map(|&address| (address, Purpose::Data));
+            let tls = tls_addresses(server).iter().map(|&address| (address, Purpose::Tls));
+            for (address, purpose) in data.chain(tls).chain([(server.admin_listen, Purpose::Admin)]) {
+                listener::is_free(address).map_err(|error| unbound(address, purpose, &error))?;
+            }
+        }
         let mut inherited: Vec<Option<Passed>> = inherited.into_iter().map(Some).collect();
         let mut held = |address: SocketAddr, purpose, count| {
             let sockets = take(&mut inherited, address, purpose);
-            if sockets.is_empty() { Held::bind(address, count) } else { Held::of(address, sockets) }
+            if sockets.is_empty() { Held::bind(address, purpose, count) } else { Held::of(address, sockets) }
         };
         let mut all = |addresses: &[SocketAddr], purpose| {
             addresses.iter().map(|&address| held(address, purpose, shards)).collect::<io::Result<Vec<_>>>()
@@ -64,7 +71,7 @@ impl Sockets {
                 };
                 match left.iter().position(same) {
                     Some(at) => Ok(left.remove(at).1.clone()),
-                    None => Held::bind(address, shards),
+                    None => Held::bind(address, purpose, shards),
                 }
             };
             addresses.iter().map(&mut held).collect()
@@ -134,13 +141,11 @@ impl Sockets {
 
 impl Held {
     /// Binds `count` sockets to `address`; port 0 is chosen once and shared.
-    fn bind(address: SocketAddr, count: usize) -> io::Result<Self> {
+    fn bind(address: SocketAddr, purpose: Purpose, count: usize) -> io::Result<Self> {
         let mut sockets = Vec::new();
         let mut bound = address;
         for _ in 0..count {
-            let socket = listener::bind(bound).map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-            })?;
+            let socket = listener::bind(bound).map_err(|error| unbound(address, purpose, &error))?;
             bound = socket.local_addr()?;
             sockets.push(Arc::new(socket));
         }
@@ -151,6 +156,31 @@ impl Held {
         let bound = sockets.first().map_or(Ok(configured), TcpListener::local_addr)?;
         Ok(Self { configured, bound, sockets: sockets.into_iter().map(Arc::new).collect() })
     }
+}
+
+/// Why nobody can be listened to there, and what to do about it.
+fn unbound(address: SocketAddr, purpose: Purpose, error: &io::Error) -> io::Error {
+    let key = match purpose {
+        Purpose::Data => "server.listen",
+        Purpose::Tls => "server.tls.listen",
+        Purpose::Admin => "server.admin_listen",
+    };
+    let port = address.port();
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "`ss -ltnp 'sport = :{port}'` shows who listens there: end it, or set {key} to another address"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!(
+                "`ip address` shows the addresses of this machine; {key} must be one of them, or 0.0.0.0 for all"
+            )
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "ports below 1024 are for root: set {key} to port 8443, say, or allow it: `sysctl net.ipv4.ip_unprivileged_port_start={port}`"
+        ),
+        _ => format!("set {key} to another address"),
+    };
+    io::Error::new(error.kind(), format!("cannot listen on {address}: {error} (hint: {hint})"))
 }
 
 fn tls_addresses(server: &Server) -> &[SocketAddr] {

@@ -37,7 +37,14 @@ impl Inheritance {
     pub fn find(door: Option<&Path>, server: &Server) -> io::Result<Self> {
         let from = match (handover::inherited(), door) {
             (Some(stream), _) => Some(stream),
-            (None, Some(path)) => Some(handover::connect(path)?),
+            (None, Some(path)) => {
+                let unanswered = |error: io::Error| {
+                    let hint = "it must be the `server.handover_socket` of a gateway that runs";
+                    let text = format!("--take-over {}: {error} (hint: {hint})", path.display());
+                    io::Error::new(error.kind(), text)
+                };
+                Some(handover::connect(path).map_err(unanswered)?)
+            }
             (None, None) => None,
         };
         let sockets = match &from {

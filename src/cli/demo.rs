@@ -8,20 +8,34 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{FAILED, complain, say};
+use super::{FAILED, banner, complain, say};
 use crate::boot::Gateway;
 use crate::config::{self, Config};
 use crate::sim::{self, Options};
+
+/// Ports of the demo, where they are free: data and admin.
+const PORTS: (u16, u16) = (8000, 8001);
+
+/// What to do when one has seen it.
+const NEXT: &str = "
+The demo has ended. Next:
+  corelane serve                      # in front of the model servers of this machine
+  corelane import --litellm litellm_config.yaml --nginx nginx.conf --output corelane.toml   # from an old deployment
+  corelane check corelane.toml && corelane serve -c corelane.toml                           # by a configuration";
 
 /// Runs until a signal ends it.
 #[must_use]
 pub fn run() -> ExitCode {
     match start() {
         Ok(gateway) => {
-            say(&gateway.ready_line());
-            let bound = &gateway.current.world().bound;
+            banner::show_with(&gateway, |_| String::new());
+            let world = gateway.current.world();
+            let bound = &world.bound;
             say(&manual(bound.listening.first().copied(), bound.listening_tls.first().copied(), bound.admin));
-            if gateway.wait() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+            drop(world);
+            let whole = gateway.wait();
+            say(NEXT);
+            if whole { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
         Err(error) => {
             complain(&error);
@@ -45,8 +59,14 @@ fn start() -> Result<Gateway, String> {
             .push((name, server.map_err(|error| format!("cannot start a simulated server: {error}"))?.addr));
     }
     let certificate = Certificate::make().map_err(|error| format!("cannot make a certificate: {error}"))?;
-    Gateway::start(configuration(&endpoints, &certificate)?)
-        .map_err(|error| format!("{error}; the demo needs ports 8000 and 8001"))
+    match Gateway::start(configuration(&endpoints, &certificate, PORTS)?) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            complain(&format!("ports {} and {} are not both free: the demo takes others", PORTS.0, PORTS.1));
+            Gateway::start(configuration(&endpoints, &certificate, (0, 0))?)
+        }
+        started => started,
+    }
+    .map_err(|error| error.to_string())
 }
 
 /// A certificate for this machine that nobody knows; its files are gone once the gateway has read them.
@@ -78,9 +98,13 @@ impl Drop for Certificate {
 }
 
 /// The demo's configuration, read by the same door as a file.
-fn configuration(endpoints: &[(&str, SocketAddr)], certificate: &Certificate) -> Result<Config, String> {
+fn configuration(
+    endpoints: &[(&str, SocketAddr)],
+    certificate: &Certificate,
+    (data, admin): (u16, u16),
+) -> Result<Config, String> {
     let mut text = format!(
-        "[server]\nlisten = [\"127.0.0.1:8000\"]\nadmin_listen = \"127.0.0.1:8001\"\ngzip = true\n\
+        "[server]\nlisten = [\"127.0.0.1:{data}\"]\nadmin_listen = \"127.0.0.1:{admin}\"\ngzip = true\n\
          [server.tls]\nlisten = [\"127.0.0.1:0\"]\ncert = {:?}\nkey = {:?}\n[health]\ninterval = \"5s\"\n",
         certificate.file("cert.pem"),
         certificate.file("key.pem"),

@@ -116,7 +116,7 @@ fn put(path: &Path, text: &str, force: bool) -> Result<(), String> {
         std::io::ErrorKind::AlreadyExists => {
             format!("{} is there already: --force overwrites it", path.display())
         }
-        _ => format!("{} cannot be written: {cause}", path.display()),
+        _ => format!("{} cannot be written: {cause} (hint: is its folder there, and yours?)", path.display()),
     };
     let mut options = OpenOptions::new();
     options.write(true).create(force).create_new(!force).truncate(force);
@@ -133,7 +133,7 @@ impl Files for Disk {
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-            .map_err(|cause| format!("cannot be read: {cause}"))?;
+            .map_err(|cause| format!("cannot be read: {cause}{}", unreadable(cause.kind())))?;
         if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(format!("is larger than {FILE_BYTES_MAX} bytes"));
         }
@@ -160,6 +160,21 @@ impl Files for Disk {
 
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
+    }
+}
+
+/// What to do about a file that cannot be read.
+fn unreadable(kind: std::io::ErrorKind) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    match kind {
+        std::io::ErrorKind::NotFound => {
+            format!(" (hint: relative paths begin in the working directory, {})", here.display())
+        }
+        std::io::ErrorKind::IsADirectory => " (hint: name the file in it)".to_owned(),
+        std::io::ErrorKind::PermissionDenied => {
+            " (hint: `sudo cat` it into a file of your own first)".to_owned()
+        }
+        _ => String::new(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The command line: one file a command.
 
+pub mod banner;
 pub mod check;
 pub mod demo;
 pub mod effective;
 pub mod guard;
 pub mod import;
+pub mod nearby;
 pub mod serve;
 pub mod sim;
 pub mod talk;
@@ -27,7 +29,7 @@ pub struct Args {
 enum Command {
     /// Run the gateway.
     Serve {
-        /// Configuration; without it ./corelane.toml, /etc/corelane/corelane.toml, or the built-in default.
+        /// Configuration; without it ./corelane.toml, /etc/corelane/corelane.toml, or the model servers of this machine.
         #[arg(short, long)]
         config: Option<PathBuf>,
         /// Take the place of the gateway whose `server.handover_socket` this is, without losing a connection.

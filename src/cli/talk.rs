@@ -66,7 +66,8 @@ pub fn run(admin: &Admin, method: &str, path: &str) -> ExitCode {
             if (200..300).contains(&status) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
         Err(error) => {
-            complain(&format!("no gateway answers on {}: {error}", gateway.address));
+            let hint = "`corelane serve` starts one; --admin ADDRESS or -c FILE says where it is";
+            complain(&format!("no gateway answers on {}: {error} (hint: {hint})", gateway.address));
             ExitCode::from(FAILED)
         }
     }

@@ -54,7 +54,7 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
 pub fn load_with_warnings(path: &Path) -> Result<(Config, Vec<Problem>), Problems> {
     let result = match read_text(path) {
         Ok(text) => parse_with_warnings(&text),
-        Err(message) => Err(whole_file(message, 0, "")),
+        Err((message, hint)) => Err(whole_file(message, 0, hint)),
     };
     let file = path.display().to_string();
     let named = |problems: &mut Vec<Problem>| {
@@ -72,16 +72,33 @@ pub fn load_with_warnings(path: &Path) -> Result<(Config, Vec<Problem>), Problem
     }
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
+/// The text, or why there is none and what to do about it.
+fn read_text(path: &Path) -> Result<String, (String, &'static str)> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|cause| format!("cannot be read: {cause}"))?;
+        .map_err(|cause| (format!("cannot be read: {cause}"), unreadable(cause.kind())))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("is larger than {FILE_BYTES_MAX} bytes"));
+        return Err((format!("is larger than {FILE_BYTES_MAX} bytes"), "is it a configuration?"));
     }
-    String::from_utf8(bytes)
-        .map_err(|cause| format!("is not UTF-8 at byte {}", cause.utf8_error().valid_up_to()))
+    String::from_utf8(bytes).map_err(|cause| {
+        let at = cause.utf8_error().valid_up_to();
+        (format!("is not UTF-8 at byte {at}"), "`iconv -t UTF-8 FILE` makes it so")
+    })
+}
+
+fn unreadable(kind: std::io::ErrorKind) -> &'static str {
+    match kind {
+        std::io::ErrorKind::NotFound => {
+            "`corelane import` makes one of LiteLLM's or nginx's; `corelane serve` without -c finds the model servers of this \
+             machine"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "`ls -l FILE` shows who may read it; the gateway's user must: `chgrp` it to that user's group, mode 640"
+        }
+        std::io::ErrorKind::IsADirectory => "name the file in it",
+        _ => "",
+    }
 }
 
 fn whole_file(message: String, line: u32, hint: &str) -> Problems {

@@ -17,20 +17,25 @@ use super::{
 
 /// The configuration without a file: one Ollama on this host, every model it has; nobody else may connect.
 pub fn builtin() -> Config {
-    let endpoint = Endpoint {
-        name: "ollama".to_owned(),
-        url: Url { tls: false, host: "127.0.0.1".to_owned(), port: 11434, path: String::new() },
-        kind: Kind::Ollama,
-        api_key: None,
-        ca: None,
-        weight: 1,
-        slots: 0,
-    };
+    let url = Url { tls: false, host: "127.0.0.1".to_owned(), port: 11434, path: String::new() };
+    builtin_with(vec![bare_endpoint("ollama", Kind::Ollama, url)])
+}
+
+/// An endpoint of which nothing is known but where it is and what it speaks.
+#[must_use]
+pub fn bare_endpoint(name: &str, kind: Kind, url: Url) -> Endpoint {
+    Endpoint { name: name.to_owned(), url, kind, api_key: None, ca: None, weight: 1, slots: 0 }
+}
+
+/// [`builtin`], with these endpoints. Their names must differ.
+#[must_use]
+pub fn builtin_with(endpoints: Vec<Endpoint>) -> Config {
     let (balance, timeouts) = (Balance::default(), Timeouts::default());
+    let weights = endpoints.iter().map(|endpoint| endpoint.weight).collect();
     Config {
         server: Server { listen: vec![address(Ipv4Addr::LOCALHOST, 8000)], ..Server::default() },
-        models: vec![any_model(balance.strategy, vec![endpoint.weight], &timeouts)],
-        endpoints: vec![endpoint],
+        models: vec![any_model(balance.strategy, weights, &timeouts)],
+        endpoints,
         balance,
         health: Health::default(),
         timeouts,

@@ -32,7 +32,7 @@ use serde::Serialize;
 
 pub use changes::{changes, needs_restart};
 pub use check::{load, load_with_warnings, normalized, parse, parse_with_warnings};
-pub use defaults::builtin;
+pub use defaults::{bare_endpoint, builtin, builtin_with};
 pub use observe::{Access, Level, Log, Metrics, Price};
 pub use problem::{Problem, Problems};
 pub use render::effective;

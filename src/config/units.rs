@@ -97,7 +97,9 @@ impl Secret {
     ) -> Result<Self, String> {
         let value = if let Some(name) = text.strip_prefix("env:") {
             variable(name).map_err(|cause| match cause {
-                std::env::VarError::NotPresent => format!("environment variable {} is not set", quote(name)),
+                std::env::VarError::NotPresent => {
+                    format!("environment variable {} is not set: export it before the start", quote(name))
+                }
                 std::env::VarError::NotUnicode(_) => {
                     format!("environment variable {} is not text", quote(name))
                 }

@@ -81,8 +81,14 @@ pub fn start(
     };
     let handle = thread::Builder::new().name("journal".to_owned()).spawn(run)?;
     let outcome = ready.recv().unwrap_or_else(|_| Err(io::Error::other("the journal ended at its start")));
-    let named =
-        |error: io::Error| io::Error::new(error.kind(), format!("log.access: {}: {error}", path.display()));
+    let named = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => " (hint: make its folder first: `mkdir -p`)",
+            io::ErrorKind::PermissionDenied => " (hint: the gateway's user must be able to write there)",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("log.access: {}: {error}{hint}", path.display()))
+    };
     outcome.map_err(named)?;
     Ok(Thread { handle, stop })
 }

@@ -27,11 +27,7 @@ const UNSENT_MAX: u32 = 128 * 1024;
 /// # Errors
 /// The address is taken or not ours.
 pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
+    let socket = unbound(address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?; // inherited by what is accepted, as is the next
@@ -39,6 +35,24 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Whether nobody listens on `address`. `SO_REUSEPORT` alone would not tell: a second gateway of the same user would be let in,
+/// and get every second connection of the first one.
+///
+/// # Errors
+/// The address is taken or not ours.
+pub fn is_free(address: SocketAddr) -> io::Result<()> {
+    unbound(address)?.bind(&address.into())
+}
+
+fn unbound(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    Ok(socket)
 }
 
 /// What a listener's connections carry.

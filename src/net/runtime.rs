@@ -92,7 +92,8 @@ impl Runtime {
 
     fn uring(entries: u32) -> io::Result<Self> {
         if !has_uring() {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel denies io_uring"));
+            let text = "the kernel denies io_uring (hint: server.driver = \"auto\" takes epoll then)";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         Executor::new(entries).map(|executor| Self(Kind::Ring(executor)))
     }

@@ -113,6 +113,10 @@ impl Manner {
         shard.date(out);
         out.extend_from_slice(b"\r\nx-request-id: ");
         out.extend_from_slice(self.request_id.as_bytes());
+        if self.dialect == Dialect::Anthropic {
+            out.extend_from_slice(b"\r\nrequest-id: "); // where Anthropic's SDKs look for it
+            out.extend_from_slice(self.request_id.as_bytes());
+        }
         out.extend_from_slice(b"\r\n");
         if !self.keep_alive {
             out.extend_from_slice(b"connection: close\r\n");

@@ -99,6 +99,8 @@ impl Exchange<'_> {
         let kind = match status {
             400 => "invalid_request_error",
             404 => "not_found_error",
+            401 if dialect == Dialect::Anthropic => "authentication_error",
+            403 if dialect == Dialect::Anthropic => "permission_error",
             429 if dialect == Dialect::Anthropic => "rate_limit_error",
             _ => "api_error",
         };

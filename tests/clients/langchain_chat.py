@@ -12,6 +12,8 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
+import documented
+
 SERVER = {
     "base_url": os.environ["CORELANE_URL"] + "/v1",
     "api_key": "not-needed-for-ollama",
@@ -109,7 +111,23 @@ def raises(kind, act):
     raise AssertionError(f"{kind.__name__} expected, got {result!r}")
 
 
-PROMISES = [invoke, stream, tools, structured_output, embeddings, errors]
+def guarded():
+    raises(openai.BadRequestError, lambda: chat().invoke("forbidden question"))
+    texts = []
+    raises(openai.APIError, lambda: texts.extend(part.content for part in chat().stream("a forbidden answer")))
+    assert "forbidden" not in "".join(texts), texts
+
+
+def cancellation():
+    hasty = ChatOpenAI(model="ollama/fault-hang", timeout=0.3, **SERVER)
+    raises(openai.APITimeoutError, lambda: hasty.invoke("Hello"))
+
+
+def snippet():
+    documented.run("LangChain")
+
+
+PROMISES = [invoke, stream, tools, structured_output, embeddings, errors, guarded, cancellation, snippet]
 
 if __name__ == "__main__":
     for promise in PROMISES:

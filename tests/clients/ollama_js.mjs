@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { Ollama } from "ollama";
+const { documented } = await import(`${process.env.CORELANE_SCRIPTS}/documented.mjs`);
 
 const client = new Ollama({ host: process.env.CORELANE_URL });
 const model = "llama3.2";
@@ -102,7 +103,34 @@ async function brokenStreams() {
   }
 }
 
-for (const promise of [chat, generate, embeddings, listings, tools, thinking, errors, brokenStreams]) {
+async function guarded() {
+  const asked = (content) => ({ model, messages: [{ role: "user", content }] });
+  const refused = await rejects(() => client.chat(asked("forbidden question")));
+  assert.equal(refused.status_code, 400, `${refused}`);
+  let text = "";
+  const cut = await rejects(async () => {
+    for await (const part of await client.chat({ ...asked("a forbidden answer"), stream: true })) text += part.message.content;
+  });
+  assert.match(cut.message, /answer was blocked/);
+  assert.doesNotMatch(text, /forbidden/);
+}
+
+async function cancellation() {
+  const drain = async () => {
+    for await (const _ of await client.chat({ model, messages, stream: true })) client.abort();
+  };
+  assert.equal((await rejects(drain)).name, "AbortError");
+  const hasty = (url, options) => fetch(url, { ...options, signal: AbortSignal.timeout(300) });
+  const hanging = new Ollama({ host: process.env.CORELANE_URL, fetch: hasty });
+  assert.equal((await rejects(() => hanging.chat({ model: "fault-hang", messages }))).name, "TimeoutError");
+}
+
+const snippet = () => documented("Ollama SDK, JavaScript", import.meta.url);
+
+const promises = [
+  chat, generate, embeddings, listings, tools, thinking, errors, brokenStreams, guarded, cancellation, snippet,
+];
+for (const promise of promises) {
   console.log(promise.name);
   await promise();
 }

@@ -6,7 +6,10 @@ Each function is one promise of the gateway; the first that breaks ends the run 
 import json
 import os
 
+import httpx
 import ollama
+
+import documented
 
 MODEL = "llama3.2"
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -127,7 +130,34 @@ def broken_streams():
         assert parts and not any(part.done for part in parts), f"{fault}: no parts, or an invented end: {parts}"
 
 
-PROMISES = [chat, generate, json_format, embeddings, listings, tools, thinking, errors, broken_streams]
+def guarded():
+    error = raises(lambda: client.chat(MODEL, [{"role": "user", "content": "forbidden question"}]), 400)
+    assert "Your request was blocked" in error.error, error.error
+    parts = []
+    echo = [{"role": "user", "content": "a forbidden answer"}]
+    error = raises(lambda: parts.extend(client.chat(MODEL, echo, stream=True)))
+    assert "answer was blocked" in error.error, error.error
+    assert not any("forbidden" in (part.message.content or "") for part in parts), parts
+
+
+def cancellation():
+    hasty = ollama.Client(host=os.environ["CORELANE_URL"], timeout=0.3)
+    for act in [lambda: hasty.chat("fault-hang", HELLO), lambda: list(hasty.chat("fault-hang", HELLO, stream=True))]:
+        try:
+            act()
+        except httpx.TimeoutException:
+            continue
+        raise AssertionError("an answer that never comes")
+
+
+def snippet():
+    documented.run("Ollama SDK, Python")
+
+
+PROMISES = [
+    chat, generate, json_format, embeddings, listings, tools, thinking, errors, broken_streams, guarded, cancellation,
+    snippet,
+]
 
 if __name__ == "__main__":
     for promise in PROMISES:

@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import OpenAI from "openai";
+const { documented } = await import(`${process.env.CORELANE_SCRIPTS}/documented.mjs`);
 
 const baseURL = `${process.env.CORELANE_URL}/v1`;
 const apiKey = "not-needed-for-ollama";
@@ -207,9 +208,30 @@ async function headers() {
   assert.equal(data._request_id, response.headers.get("x-request-id"));
 }
 
+async function guarded() {
+  const [question, echo] = ["forbidden question", "a forbidden answer"].map((content) => [{ role: "user", content }]);
+  const error = await rejects(OpenAI.BadRequestError, () => chat({ messages: question }), 400);
+  assert.equal(error.type, "prompt_blocked");
+  let text = "";
+  const drain = async () => {
+    for await (const { choices } of await chat({ messages: echo, stream: true })) text += choices[0].delta.content ?? "";
+  };
+  const cut = await rejects(OpenAI.APIError, drain, undefined);
+  assert.equal(cut.type, "response_blocked");
+  assert.doesNotMatch(text, /forbidden/);
+}
+
+async function cancellation() {
+  const signal = AbortSignal.timeout(300);
+  const hanging = () => client.chat.completions.create({ model: "ollama/fault-hang", messages: hello }, { signal });
+  await rejects(OpenAI.APIUserAbortError, hanging, undefined);
+}
+
+const snippet = () => documented("OpenAI SDK, Node", import.meta.url);
+
 const promises = [
   chatWhole, chatStreamed, chatStreamedWithUsage, severalChoices, callsTools, jsonFormat, completions, embeddings,
-  models, refusals, upstreamErrors, brokenStreams, retries, responses, headers,
+  models, refusals, upstreamErrors, brokenStreams, retries, responses, headers, guarded, cancellation, snippet,
 ];
 for (const promise of promises) {
   console.log(promise.name);

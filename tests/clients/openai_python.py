@@ -11,6 +11,8 @@ import struct
 
 import openai
 
+import documented
+
 URL = os.environ["CORELANE_URL"] + "/v1"
 KEY = "not-needed-for-ollama"
 MODEL = "ollama/llama3.2"
@@ -280,6 +282,31 @@ def headers():
     assert raises(openai.NotFoundError, lambda: chat(model="ollama/nothing")).request_id, "errors have an id too"
 
 
+def guarded():
+    question, echo = [[{"role": "user", "content": text}] for text in ("forbidden question", "a forbidden answer")]
+    for messages, kind in [(question, "prompt_blocked"), (echo, "response_blocked")]:
+        error = raises(openai.BadRequestError, lambda: chat(messages=messages), 400)
+        assert error.type == kind and error.response.headers["x-should-retry"] == "false", error.body
+    texts = []
+
+    def drain():
+        for chunk in chat(messages=echo, stream=True):
+            texts.append(chunk.choices[0].delta.content or "")
+
+    assert raises(openai.APIError, drain).type == "response_blocked"
+    assert "forbidden" not in "".join(texts), texts
+
+
+def cancellation():
+    hanging = {"model": "ollama/fault-hang", "messages": HELLO, "timeout": 0.3}
+    raises(openai.APITimeoutError, lambda: client.chat.completions.create(**hanging))
+    raises(openai.APITimeoutError, lambda: client.chat.completions.create(**hanging, stream=True))
+
+
+def snippet():
+    documented.run("OpenAI SDK, Python")
+
+
 def many_at_once():
     async def ask(asker, at):
         messages = [{"role": "user", "content": f"number-{at}"}]
@@ -297,7 +324,7 @@ def many_at_once():
 PROMISES = [
     chat_whole, chat_streamed, chat_streamed_with_usage, several_choices, cut_by_length, tools, json_format,
     content_parts, completions, embeddings, models, refusals, upstream_errors, broken_streams, retries, responses,
-    headers, many_at_once,
+    headers, guarded, cancellation, snippet, many_at_once,
 ]
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -121,8 +121,24 @@ pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
     match read {
         Ok(chain) if chain.is_empty() => Err(format!("{}: holds no certificate", path.display())),
         Ok(chain) => Ok(chain),
-        Err(error) => Err(format!("{}: {error}", path.display())),
+        Err(error) => Err(unread(path, &error)),
     }
+}
+
+/// Why a PEM file gives nothing, and what to do about it.
+fn unread(path: &Path, error: &pem::Error) -> String {
+    let hint = match error {
+        pem::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let here = std::env::current_dir().unwrap_or_default();
+            format!(" (hint: relative paths begin in the working directory, {})", here.display())
+        }
+        pem::Error::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            " (hint: the gateway's user must be able to read it)".to_owned()
+        }
+        pem::Error::NoItemsFound => " (hint: it must be PEM, with -----BEGIN lines)".to_owned(),
+        _ => String::new(),
+    };
+    format!("{}: {error}{hint}", path.display())
 }
 
 /// Certificates by the names they are made for. With several for one name the first that the client's algorithms
@@ -145,7 +161,7 @@ impl Certificates {
             };
             let chain = chain(&files.cert).map_err(|message| unfit.push(Unfit::new(path("cert"), message)));
             let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| {
-                unfit.push(Unfit::new(path("key"), format!("{}: {error}", files.key.display())));
+                unfit.push(Unfit::new(path("key"), unread(&files.key, &error)));
             });
             let (Ok(chain), Ok(key)) = (chain, key) else { continue };
             if let Err((key, message)) = certificates.add(chain, key) {

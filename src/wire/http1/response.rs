@@ -46,7 +46,7 @@ fn is_dropped(name: &str) -> bool {
         4 => any(&["date"]),
         6 => any(&["server"]),
         7 => any(&["trailer", "upgrade", "alt-svc"]),
-        10 => any(&["keep-alive", "set-cookie"]),
+        10 => any(&["keep-alive", "request-id", "set-cookie"]),
         12 => any(&["x-request-id"]),
         13 => any(&["cache-control"]),
         16 => any(&["content-encoding", "proxy-connection"]),
