@@ -8,7 +8,6 @@ use super::super::units::Bytes;
 
 /// How a key is read, or what is known of it.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "read by the reference, which is made in a test"))]
 pub(in crate::config) enum Shape {
     /// The key is known.
     Key,

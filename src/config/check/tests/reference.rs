@@ -178,8 +178,17 @@ fn at<'a>(tree: &'a toml::Table, path: &str) -> Option<&'a Value> {
 const HEAD: &str = "# Configuration reference
 
 This page is made from the sources by `CORELANE_WRITE=1 cargo test --lib reference`, and a test fails when it is not what they say.
-`corelane config --reference` prints it, and `corelane config --schema` a JSON Schema of the file for editors, the same as
-[config/corelane.schema.json](../config/corelane.schema.json) (`#:schema PATH` in the first line of the file). Whole files to begin with are in [config/](../config/).
+Whole files to begin with are in [config/](../config/). The binary prints this page, and a JSON Schema of the file for editors, the same as
+[config/corelane.schema.json](../config/corelane.schema.json) (`#:schema PATH` in the first line of the file):
+
+```sh
+corelane config --reference | head -1
+corelane config --schema > corelane.schema.json
+```
+
+```text
+# Configuration reference
+```
 
 - The file is TOML. An unknown key is an error, with the nearest known one as a hint; `corelane check FILE` tells all errors at once, `corelane config -c FILE` what takes effect.
 - **time**: a whole number with its unit in quotes, `\"100ms\"`, `\"30s\"`, `\"2m\"`, `\"1h\"`, `\"30d\"`. **size**: `\"20MiB\"`, `\"64KiB\"`, `\"1GB\"`, or a number of bytes.
