@@ -4,6 +4,7 @@
 //! Order of the end: stop accepting, let exchanges finish, write the journal's last lines, stop the control core, exit. The main thread does what is
 //! slow and rare: it waits for signals, reads configurations, and starts successors.
 
+pub mod facts;
 mod made;
 mod reload;
 mod sockets;

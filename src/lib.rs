@@ -18,6 +18,7 @@ pub mod health;
 pub mod journal;
 pub mod limit;
 pub mod net;
+pub mod production;
 pub mod queue;
 pub mod reading;
 pub mod refusal;

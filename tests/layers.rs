@@ -19,7 +19,7 @@ const fn room(name: &'static str, may: &'static [&'static str], why: &'static st
 }
 
 /// Who may import whom, the ground first.
-const ROOMS: [Room; 38] = [
+const ROOMS: [Room; 39] = [
     room("wire", &[], "sans-io parsers: bytes in, values out, fuzzed alone"),
     room("telemetry::metric", &[], "counters, and nothing that is counted"),
     room("telemetry::histogram", &[], "arithmetic"),
@@ -156,14 +156,15 @@ const ROOMS: [Room; 38] = [
         "probes and the admin API; of a shard only how answers are written",
     ),
     room("sim", &["config", "net", "wire"], "a simulated endpoint: knows no gateway"),
+    room("production", &["config"], "decides on a configuration; what the machine says is an argument"),
     room(
         "boot",
-        &["config", "control", "guard", "journal", "net", "shard", "telemetry", "world"],
+        &["config", "control", "guard", "journal", "net", "production", "shard", "telemetry", "world"],
         "starts and stops everything",
     ),
     room(
         "cli",
-        &["boot", "config", "guard", "net::clock", "net::signal", "net::terminal", "sim"],
+        &["boot", "config", "guard", "net::clock", "net::signal", "net::terminal", "production", "sim"],
         "one file a command",
     ),
     room("main", &[], "calls cli"),

@@ -39,10 +39,7 @@ enum Command {
     /// Run three simulated Ollama servers and the gateway in front of them, and say what to try.
     Demo,
     /// Check a configuration: all errors at once.
-    Check {
-        /// The file to check.
-        file: PathBuf,
-    },
+    Check(check::CheckArgs),
     /// Make a configuration of LiteLLM's and nginx's, and report what became of each line.
     Import(import::ImportArgs),
     /// Print the effective configuration.
@@ -50,6 +47,12 @@ enum Command {
         /// The file to read; found as by `serve` if left out.
         #[arg(short, long)]
         config: Option<PathBuf>,
+        /// Print the reference of all keys (Markdown) instead.
+        #[arg(long, conflicts_with_all = ["config", "schema"])]
+        reference: bool,
+        /// Print a JSON Schema of the file, for editors, instead.
+        #[arg(long, conflicts_with = "config")]
+        schema: bool,
     },
     /// Read JSON lines with a `text` and write them with the guard's verdicts.
     Guard(guard::GuardArgs),
@@ -76,9 +79,11 @@ pub fn run() -> ExitCode {
     match Args::parse().command {
         Command::Serve { config, take_over } => serve::run(config.as_deref(), take_over.as_deref()),
         Command::Demo => demo::run(),
-        Command::Check { file } => check::run(&file),
+        Command::Check(args) => check::run(&args),
         Command::Import(args) => import::run(&args),
-        Command::Config { config } => effective::run(config.as_deref()),
+        Command::Config { reference: true, .. } => effective::print(effective::REFERENCE),
+        Command::Config { schema: true, .. } => effective::print(effective::SCHEMA),
+        Command::Config { config, .. } => effective::run(config.as_deref()),
         Command::Guard(args) => guard::run(&args),
         Command::Drain(admin) => talk::run(&admin, "POST", "/drain"),
         Command::Reload(admin) => talk::run(&admin, "POST", "/reload"),

@@ -1,6 +1,6 @@
 //! `corelane status`, `drain`, `reload`: one request to the admin address of a running gateway.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +10,11 @@ use clap::Args;
 
 use super::{BAD_USAGE, FAILED, complain, say};
 use crate::config::{self, Secret, Server};
+
+/// Time for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for a reload, which may build a guard; the gateway answers within 30 s whatever becomes of it.
+const RELOAD: Duration = Duration::from_secs(35);
 
 /// Which gateway.
 #[derive(Debug, Args)]
@@ -60,10 +65,15 @@ pub fn run(admin: &Admin, method: &str, path: &str) -> ExitCode {
         Ok(gateway) => gateway,
         Err(code) => return code,
     };
-    match ask(&gateway, method, path, Duration::from_secs(5)) {
+    let timeout = if path == "/reload" { RELOAD } else { PATIENCE };
+    match ask(&gateway, method, path, timeout) {
         Ok((status, body)) => {
             say(body.trim_end());
             if (200..300).contains(&status) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            complain(&format!("no answer from {} within {} s", gateway.address, timeout.as_secs()));
+            ExitCode::from(FAILED)
         }
         Err(error) => {
             let hint = "`corelane serve` starts one; --admin ADDRESS or -c FILE says where it is";

@@ -4,6 +4,8 @@
 //! (`Table::section` sees to it); a getter that returns `None` for a key that is there has noted why.
 //! Cost: one binary search in the line table per key.
 
+pub(super) mod trace;
+
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use toml::value::Datetime;
 
 use super::problem::{Problem, choices, quote};
 use super::units::{self, Bytes};
+use trace::{Shape, Trace};
 
 /// The problems and warnings found so far, and the lines of the text they are in.
 pub(super) struct Report {
@@ -19,13 +22,19 @@ pub(super) struct Report {
     line_starts: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
+    pub(super) trace: Trace,
 }
 
 impl Report {
     pub(super) fn new(text: &str) -> Self {
         let breaks = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at + 1);
         let line_starts = std::iter::once(0).chain(breaks).collect();
-        Self { line_starts, problems: RefCell::default(), warnings: RefCell::default() }
+        Self {
+            line_starts,
+            problems: RefCell::default(),
+            warnings: RefCell::default(),
+            trace: Trace::default(),
+        }
     }
 
     /// Line of a byte offset, counted from 1.
@@ -138,13 +147,19 @@ impl<'a> Table<'a> {
         if !self.known.contains(&key) {
             self.known.push(key);
         }
+        self.note(key, Shape::Key);
         let (found, value) = self.entries?.get_key_value(key)?;
         let place = self.place.key(key, self.report.line(found.span().start));
         Some(Value { report: self.report, place, value: value.get_ref() })
     }
 
+    fn note(&self, key: &'static str, shape: Shape) {
+        self.report.trace.note(|| (self.place.key(key, 0).path, shape));
+    }
+
     /// The value of a key that has to be there.
     pub(super) fn require(&mut self, key: &'static str, hint: &str) -> Option<Value<'a>> {
+        self.note(key, Shape::Required);
         let value = self.take(key);
         if value.is_none() {
             self.report.add(&self.place.key(key, self.place.line), "is missing", hint);
@@ -231,6 +246,10 @@ impl<'a> Value<'a> {
         self.report.add(&self.place, message, hint);
     }
 
+    fn note(&self, shape: impl FnOnce() -> Shape) {
+        self.report.trace.note(|| (self.place.path.clone(), shape()));
+    }
+
     /// Notes that the value is of another type.
     fn expected<T>(&self, what: &str, hint: &str) -> Option<T> {
         let found = self.value.type_str();
@@ -246,16 +265,19 @@ impl<'a> Value<'a> {
 
     /// A string.
     pub(super) fn text(&self) -> Option<&'a str> {
+        self.note(|| Shape::Text);
         self.as_text().or_else(|| self.expected("a string", "put it in double quotes"))
     }
 
     /// `true` or `false`.
     pub(super) fn flag(&self) -> Option<bool> {
+        self.note(|| Shape::Flag);
         self.value.as_bool().or_else(|| self.expected("true or false", "without quotes"))
     }
 
     /// A whole number from `min` to `max`.
     pub(super) fn integer<T: TryFrom<i64>>(&self, min: i64, max: i64) -> Option<T> {
+        self.note(|| Shape::Integer(min, max));
         let Some(number) = self.value.as_integer() else {
             return self.expected("a whole number", &format!("from {min} to {max}, without quotes"));
         };
@@ -270,6 +292,7 @@ impl<'a> Value<'a> {
 
     /// A number from 0 on.
     pub(super) fn amount(&self) -> Option<f64> {
+        self.note(|| Shape::Amount);
         let text = match self.value {
             DeValue::Float(number) => number.as_str(),
             DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
@@ -292,6 +315,7 @@ impl<'a> Value<'a> {
 
     /// A time from `min` to `max`.
     pub(super) fn time_within(&self, min: Duration, max: Duration) -> Option<Duration> {
+        self.note(|| Shape::Time(min, max));
         let Some(text) = self.as_text() else {
             return self.expected(
                 "a time",
@@ -312,6 +336,7 @@ impl<'a> Value<'a> {
 
     /// A date and time, of TOML or in a string.
     pub(super) fn datetime(&self) -> Option<Datetime> {
+        self.note(|| Shape::Moment);
         let hint = "e.g. 2030-12-31T23:59:59Z";
         match self.value {
             DeValue::Datetime(time) => Some(*time),
@@ -328,6 +353,7 @@ impl<'a> Value<'a> {
 
     /// A size from `min` to `max`, with a unit or as a plain number of bytes.
     pub(super) fn size(&self, min: Bytes, max: Bytes) -> Option<Bytes> {
+        self.note(|| Shape::Size(min, max));
         let hint = r#"write it as "20MiB", "64KiB", "1GB", or as a whole number of bytes"#;
         let (size, shown) = match self.value {
             DeValue::Integer(number) => {
@@ -350,6 +376,7 @@ impl<'a> Value<'a> {
 
     /// One of the words of a closed set.
     pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        self.note(|| Shape::Words(words.iter().map(|&(word, _)| word.to_owned()).collect()));
         let text = self.text()?;
         let found = words.iter().find(|(word, _)| *word == text).map(|&(_, value)| value);
         if found.is_none() {
@@ -361,6 +388,7 @@ impl<'a> Value<'a> {
 
     /// The values of an array, each with its own place.
     pub(super) fn items(&self) -> Option<Vec<Value<'a>>> {
+        self.note(|| Shape::Array);
         let Some(array) = self.value.as_array() else {
             return self.expected("an array", "put it in square brackets");
         };
@@ -379,6 +407,7 @@ impl<'a> Value<'a> {
 
     /// The values of a table whose keys are free, in the file's order.
     pub(super) fn pairs(&self) -> Option<Vec<(&'a str, Value<'a>)>> {
+        self.note(|| Shape::Free);
         self.table().map(|_| self.quiet_pairs())
     }
 
@@ -411,6 +440,7 @@ impl<'a> Value<'a> {
 
     /// The entries of a table.
     pub(super) fn table(&self) -> Option<&'a DeTable<'a>> {
+        self.note(|| Shape::Table);
         self.value.as_table().or_else(|| self.expected("a table", "see the example files in config/"))
     }
 }

@@ -50,6 +50,17 @@ impl Clock {
     }
 }
 
+/// Whether the kernel says that a time server holds the wall clock; `None`: it does not say.
+#[must_use]
+pub fn is_kept() -> Option<bool> {
+    // SAFETY: an all-zero timex asks for nothing to be changed; the call writes at most its size.
+    let (state, status) = unsafe {
+        let mut asked: libc::timex = std::mem::zeroed();
+        (libc::adjtimex(&raw mut asked), asked.status)
+    };
+    (state >= 0).then_some(state != libc::TIME_ERROR && status & libc::STA_UNSYNC == 0)
+}
+
 /// The only place that reads the monotonic clock.
 #[must_use]
 pub fn now() -> Instant {

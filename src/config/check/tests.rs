@@ -7,6 +7,7 @@ use super::super::{Access, Bytes, Driver, Kind, Level, Strategy, builtin, effect
 use super::*;
 
 mod edge;
+mod reference;
 mod reliability;
 mod rules;
 
