@@ -54,7 +54,7 @@ fn effective(wanted: config::Driver) -> config::Driver {
 
 enum Kind {
     Ring(Rc<Executor>),
-    Portable(monoio::Runtime<TimeDriver<LegacyDriver>>),
+    Portable(Box<monoio::Runtime<TimeDriver<LegacyDriver>>>),
 }
 
 /// A runtime of the calling thread.
@@ -100,7 +100,7 @@ impl Runtime {
 
     fn epoll(entries: u32) -> io::Result<Self> {
         let builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(entries);
-        Ok(Self(Kind::Portable(builder.enable_timer().build()?)))
+        Ok(Self(Kind::Portable(Box::new(builder.enable_timer().build()?))))
     }
 }
 

@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods)] // test code: threads beside the executor may sleep
+
 use std::cell::{Cell, RefCell};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -112,7 +112,7 @@ fn same(name: &str, text: &str) {
     assert!(
         found == text,
         "{name} is not what the sources say, from line {} on: run CORELANE_WRITE=1 cargo test --lib reference",
-        differs.map_or_else(|| found.lines().count().min(text.lines().count()), |at| at) + 1
+        differs.unwrap_or_else(|| found.lines().count().min(text.lines().count())) + 1
     );
 }
 
@@ -371,7 +371,7 @@ fn default(keys: &Keys, defaults: &toml::Table, key: &str) -> String {
 fn time(time: Duration) -> String {
     let ms = time.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
-    let fitting = units.iter().find(|(unit, _)| ms >= *unit && ms % unit == 0);
+    let fitting = units.iter().find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
     fitting.map_or_else(|| "0s".to_owned(), |(unit, name)| format!("{}{name}", ms / unit))
 }
 
