@@ -22,6 +22,10 @@ const BACKLOG: i32 = 4096;
 /// to `tcp_wmem[2]`, 4 MiB, of the kernel's memory; with it the write waits, and `write_timeout` runs.
 const UNSENT_MAX: u32 = 128 * 1024;
 
+/// Looks at an address that is taken, and the time between two.
+const LOOKS: u32 = 20;
+const LOOK: Duration = Duration::from_millis(25);
+
 /// A bound socket with `SO_REUSEPORT`: each shard has one for the same address.
 ///
 /// # Errors
@@ -38,11 +42,20 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
 }
 
 /// Whether nobody listens on `address`. `SO_REUSEPORT` alone would not tell: a second gateway of the same user would be let in,
-/// and get every second connection of the first one.
+/// and get every second connection of the first one. Looks again for a while: the kernel gives a killed process' sockets up
+/// behind it, once its io_uring has ended. Blocks the thread.
 ///
 /// # Errors
 /// The address is taken or not ours.
 pub fn is_free(address: SocketAddr) -> io::Result<()> {
+    for _ in 0..LOOKS {
+        match unbound(address)?.bind(&address.into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            looked => return looked,
+        }
+        #[expect(clippy::disallowed_methods, reason = "nothing runs on this thread before there are listeners")]
+        std::thread::sleep(LOOK);
+    }
     unbound(address)?.bind(&address.into())
 }
 
