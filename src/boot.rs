@@ -9,6 +9,7 @@ mod made;
 mod reload;
 mod sockets;
 mod upgrade;
+mod watchdog;
 
 use std::ffi::OsString;
 use std::io;
@@ -68,6 +69,7 @@ pub struct Gateway {
     watch: reload::Watch,
     door: upgrade::Door,
     successor: Option<upgrade::Successor>,
+    watchdog: Option<watchdog::Watchdog>,
     /// Those that something may still run under.
     worlds: Vec<Arc<World>>,
     shards: Vec<JoinHandle<()>>,
@@ -93,6 +95,9 @@ impl Gateway {
         let pin = config.server.pin.unwrap_or(cpu::usable().len() >= 3);
         let process = Process::new(shards, Log::new(config.log.level, &config.log.access));
         process.running.set_max(reload::places(&config));
+        if inheritance.is_activated() {
+            sockets.warn_of_unnamed(&process.log);
+        }
         let current = Current::new(World::new(&process, config, made, bound, None));
         let world = current.world();
         if files < (world.config.server.max_connections as u64).saturating_mul(2) {
@@ -134,6 +139,7 @@ impl Gateway {
             watch: reload::Watch::new(file),
             door,
             successor: None,
+            watchdog: watchdog::Watchdog::new(handover::watchdog(), clock::now_ns()),
             worlds: vec![world],
             shards: handles,
             control,
@@ -166,6 +172,7 @@ impl Gateway {
                 self.sockets.close(); // the shards close them when they have accepted what waits there
                 self.process.draining.store(true, Ordering::Release);
             }
+            self.tell_watchdog();
             // A world that nothing runs under any more ends here, not on a shard.
             self.worlds.retain(|world| Arc::strong_count(world) > 1);
             if !self.process.is_draining() {

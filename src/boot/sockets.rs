@@ -7,9 +7,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use crate::config::{Config, Server};
+use crate::config::{Config, Level, Server};
 use crate::net::handover::{Passed, Purpose};
 use crate::net::listener::{self, Role};
+use crate::telemetry::log::Log;
 use crate::world::{Bound, Socket};
 
 /// All of them.
@@ -17,6 +18,8 @@ pub struct Sockets {
     data: Vec<Held>,
     tls: Vec<Held>,
     admin: Held,
+    /// Addresses of inherited sockets that the configuration does not name.
+    unnamed: Vec<SocketAddr>,
 }
 
 /// One address.
@@ -52,7 +55,9 @@ impl Sockets {
         };
         let data = all(&server.listen, Purpose::Data)?;
         let tls = all(tls_addresses(server), Purpose::Tls)?;
-        Ok(Self { data, tls, admin: held(server.admin_listen, Purpose::Admin, 1)? })
+        let admin = held(server.admin_listen, Purpose::Admin, 1)?;
+        let unnamed = inherited.iter().flatten().map(|passed| passed.address).collect();
+        Ok(Self { data, tls, admin, unnamed })
     }
 
     /// The sockets of another configuration: those of addresses that it still has, and new ones.
@@ -77,7 +82,19 @@ impl Sockets {
             addresses.iter().map(&mut held).collect()
         };
         let data = all(&server.listen, Purpose::Data)?;
-        Ok(Self { data, tls: all(tls_addresses(server), Purpose::Tls)?, admin: self.admin.clone() })
+        let tls = all(tls_addresses(server), Purpose::Tls)?;
+        Ok(Self { data, tls, admin: self.admin.clone(), unnamed: Vec::new() })
+    }
+
+    /// Says which sockets of systemd the configuration does not name: it goes on to hold them, so that clients connect and
+    /// nobody ever answers.
+    pub fn warn_of_unnamed(&self, log: &Log) {
+        for address in &self.unnamed {
+            log.write(
+                Level::Warn,
+                format_args!("systemd's socket {address} is none of server.listen: nobody answers there"),
+            );
+        }
     }
 
     /// What each shard accepts from, and where that is.

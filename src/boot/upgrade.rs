@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::{Gateway, own_arguments};
 use crate::config::{Level, Server};
 use crate::net::handover::{self, Passed, Purpose, Verdict};
+use crate::net::listener;
 use crate::telemetry::log::Log;
 
 /// Time for a successor to start.
@@ -61,6 +62,11 @@ impl Inheritance {
         Ok(std::mem::take(&mut self.sockets))
     }
 
+    /// Whether the sockets are of systemd, which knows nothing of the configuration.
+    pub(super) fn is_activated(&self) -> bool {
+        self.from.is_none()
+    }
+
     /// Tells the predecessor, or systemd, that this process serves; `true`: there was a predecessor.
     ///
     /// # Errors
@@ -87,6 +93,7 @@ impl Inheritance {
 /// A socket of systemd's, by the address that the configuration has for it.
 fn purposed(socket: std::net::TcpListener, server: &Server) -> io::Result<Passed> {
     let address = socket.local_addr()?;
+    listener::prepare(&socket)?;
     let tls = server.tls.as_ref().is_some_and(|tls| tls.listen.contains(&address));
     let purpose = match (tls, address == server.admin_listen) {
         (true, _) => Purpose::Tls,

@@ -107,6 +107,7 @@ pub fn run(
         let _ = told.send(Ok(()));
         while !stop.load(Ordering::Acquire) {
             clock::sleep(LOG_TICK).await;
+            process.control_ticks.fetch_add(1, Ordering::Relaxed);
             control.timers.tick(control.clock.now_us());
             follow(&control, &mut known, &mut resolves);
             if process.handed_over.load(Ordering::Relaxed) {

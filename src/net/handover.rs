@@ -37,7 +37,7 @@ use crate::net::clock;
 
 pub use door::{Door, connect};
 pub use spawn::{FD_VARIABLE, inherited, spawn};
-pub use systemd::{activated, notify};
+pub use systemd::{activated, notify, watchdog};
 pub use wire::{Verdict, await_ready, give, say_ready, take};
 
 /// Most sockets of one handover.

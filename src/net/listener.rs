@@ -34,11 +34,21 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     let socket = unbound(address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?; // inherited by what is accepted, as is the next
-    calls::unsent_max(socket.as_raw_fd(), UNSENT_MAX);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    let socket = socket.into();
+    prepare(&socket)?;
+    Ok(socket)
+}
+
+/// Sets what is inherited by every connection that is accepted; for sockets that others have bound, too.
+///
+/// # Errors
+/// It is no TCP socket.
+pub fn prepare(socket: &StdListener) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_nodelay(true)?;
+    calls::unsent_max(socket.as_raw_fd(), UNSENT_MAX);
+    Ok(())
 }
 
 /// Whether nobody listens on `address`. `SO_REUSEPORT` alone would not tell: a second gateway of the same user would be let in,

@@ -77,7 +77,9 @@ pub async fn housekeeping(core: Rc<Core>) {
         let now_us = core.clock.now_us();
         core.timers.tick(now_us);
         core.lines.hand_over(&core.process.log, now_us);
-        core.process.shards[core.index].door.nudge();
+        let shared = &core.process.shards[core.index];
+        shared.ticks.fetch_add(1, Ordering::Relaxed);
+        shared.door.nudge();
         core.nudge_line();
         let shard = core.shard();
         if now_us >= next_sweep_us {

@@ -52,6 +52,8 @@ pub struct Process {
     pub reloads: AtomicU64,
     /// Configurations refused since the start.
     pub reloads_refused: AtomicU64,
+    /// Ticks of the control core.
+    pub control_ticks: AtomicU64,
     /// What the main thread is asked for.
     pub errands: SegQueue<Arc<Errand>>,
     /// What is known of other gateways.
@@ -98,6 +100,8 @@ pub struct ShardShared {
     pub metrics: ShardMetrics,
     /// Where others hand sockets to it.
     pub door: Door,
+    /// Ticks of its housekeeping: it goes on.
+    pub ticks: AtomicU64,
     /// Its driver's name, once it runs.
     pub driver: std::sync::OnceLock<&'static str>,
 }
@@ -112,6 +116,7 @@ impl Process {
         let shared = || ShardShared {
             metrics: ShardMetrics::default(),
             door: Door::default(),
+            ticks: AtomicU64::new(0),
             driver: std::sync::OnceLock::new(),
         };
         let bells: Arc<[Bell]> = (0..shards).map(|_| Bell::default()).collect();
@@ -130,6 +135,7 @@ impl Process {
             started: SystemTime::now(),
             reloads: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
+            control_ticks: AtomicU64::new(0),
             errands: SegQueue::new(),
             fleet: Fleet::default(),
             running: Places::new(0, Arc::clone(&bells)),
@@ -142,6 +148,13 @@ impl Process {
             connections: CachePadded::default(),
             buffered: CachePadded::default(),
         })
+    }
+
+    /// Ticks of every thread that must go on: the shards, then the control core.
+    #[must_use]
+    pub fn ticks(&self) -> Vec<u64> {
+        let shards = self.shards.iter().map(|shard| &shard.ticks);
+        shards.chain([&self.control_ticks]).map(|ticks| ticks.load(Ordering::Relaxed)).collect()
     }
 
     /// Whether no new work is taken.

@@ -89,6 +89,19 @@ fn what_is_meant_for_others_is_not_taken() {
 }
 
 #[test]
+fn one_that_the_configuration_does_not_name_is_told() {
+    let mut family = Family::unstarted();
+    family.write("own", "");
+    let (data, other) = (listen(family.addr), TcpListener::bind("127.0.0.1:0").unwrap());
+    family.first = family.spawn(activated(&family, &[data.as_raw_fd(), other.as_raw_fd()], ""));
+    until("the ready line", || (family.ready_lines() == 1).then_some(()));
+    let warning = format!("systemd's socket {} is none of server.listen", other.local_addr().unwrap());
+    until("the warning", || family.log().contains(&warning).then_some(()));
+    assert_eq!(family.log().matches("is none of").count(), 1, "{}", family.log());
+    assert!(all_by(&family, "own"));
+}
+
+#[test]
 fn what_is_no_listening_socket_ends_the_start() {
     let file = std::fs::File::open("/dev/null").unwrap();
     let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -161,6 +174,35 @@ fn the_service_manager_is_told() {
     assert_eq!(manager.next(), "READY=1");
     kernel::signal(new, libc::SIGTERM);
     assert_eq!(manager.next(), "STOPPING=1");
+    assert_eq!(family.ended(new), 0);
+}
+
+#[test]
+fn the_watchdog_is_told_by_whoever_serves() {
+    let mut family = Family::unstarted();
+    family.write("first", "");
+    let path = family.folder.join("notify.sock");
+    let manager = Manager { socket: UnixDatagram::bind(&path).unwrap() };
+    manager.socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut command = Command::new("sh");
+    let script = "export WATCHDOG_PID=$$; exec \"$0\" \"$@\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_corelane"), "serve", "-c"]).arg(family.config());
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "900000");
+    family.first = family.spawn(command);
+    assert_eq!(manager.next(), "READY=1");
+    for _ in 0..3 {
+        assert_eq!(manager.next(), "WATCHDOG=1");
+    }
+    // The number in the environment was the first one's: the second is watched all the same.
+    family.write("second", "");
+    let new = family.upgrade(family.first);
+    assert_eq!(family.ended(family.first), 0);
+    while !manager.is_silent() {} // what both have said until now
+    for _ in 0..3 {
+        assert_eq!(manager.next(), "WATCHDOG=1");
+    }
+    kernel::signal(new, libc::SIGTERM);
+    until("the end is told", || (manager.next() == "STOPPING=1").then_some(()));
     assert_eq!(family.ended(new), 0);
 }
 

@@ -28,7 +28,7 @@ pub fn spawn(program: &Path, args: &[OsString]) -> io::Result<(Child, UnixStream
     let fd = theirs.as_raw_fd();
     let mut command = Command::new(program);
     command.args(args).env(FD_VARIABLE, fd.to_string());
-    for name in systemd::VARIABLES {
+    for name in systemd::VARIABLES.into_iter().chain([systemd::WATCHED_PROCESS]) {
         command.env_remove(name); // those descriptors are not the child's
     }
     // SAFETY: between fork and exec the closure makes async-signal-safe calls only (signal-safety(7)) and

@@ -1,6 +1,6 @@
 //! systemd's side: sockets that it has opened for this process, and what it wants to be told.
 //!
-//! Source: sd_listen_fds(3), sd_notify(3); the protocols are two environment variables and a datagram.
+//! Source: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3); the protocols are environment variables and a datagram.
 
 use std::ffi::OsStr;
 use std::io;
@@ -16,6 +16,11 @@ use super::{SOCKETS_MAX, check_listening, close_on_exec, invalid, open};
 
 /// What systemd sets; none of it is for a child.
 pub(super) const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
+
+/// The watchdog's interval in microseconds.
+const WATCHED_EVERY: &str = "WATCHDOG_USEC";
+/// Whom the watchdog listens to. Not for a child: what takes this process's place has another number.
+pub(super) const WATCHED_PROCESS: &str = "WATCHDOG_PID";
 
 /// The first descriptor (`SD_LISTEN_FDS_START`).
 const FIRST: RawFd = 3;
@@ -73,7 +78,22 @@ pub(super) fn adopt(fds: Range<RawFd>) -> io::Result<Vec<TcpListener>> {
     sockets.collect()
 }
 
-/// Tells systemd how this process is (`READY=1`, `RELOADING=1`, `STOPPING=1`, `MAINPID=…`; lines may be
+/// Within how much time systemd's watchdog wants to hear `WATCHDOG=1` from this process; `None`: there is none, or it
+/// listens to another process. The variables stay, for a successor.
+#[must_use]
+pub fn watchdog() -> Option<Duration> {
+    let [every, pid] = [WATCHED_EVERY, WATCHED_PROCESS].map(std::env::var_os);
+    watched(every.as_deref(), pid.as_deref(), std::process::id())
+}
+
+/// What is no number, or zero, is no watchdog: the service must not fail for it.
+pub(super) fn watched(every: Option<&OsStr>, pid: Option<&OsStr>, own: u32) -> Option<Duration> {
+    let meant = pid.is_none_or(|pid| pid.to_str().and_then(|text| text.parse().ok()) == Some(own));
+    let micros: u64 = every.filter(|_| meant)?.to_str()?.parse().ok()?;
+    (micros > 0).then(|| Duration::from_micros(micros))
+}
+
+/// Tells systemd how this process is (`READY=1`, `RELOADING=1`, `STOPPING=1`, `WATCHDOG=1`, `MAINPID=…`; lines may be
 /// joined by newlines), if it wants to know. Nobody who is told is no error. Waits a second at most.
 pub fn notify(state: &str) {
     if let Some(address) = std::env::var_os("NOTIFY_SOCKET") {

@@ -171,6 +171,27 @@ fn the_variables_name_descriptors() {
 }
 
 #[test]
+fn the_watchdog_is_of_one_process() {
+    let watched = |every: Option<&str>, pid: Option<&str>| {
+        systemd::watched(every.map(OsStr::new), pid.map(OsStr::new), 42)
+    };
+    let half = Some(Duration::from_millis(500));
+    assert_eq!(watched(Some("500000"), Some("42")), half);
+    assert_eq!(watched(Some("500000"), None), half, "a successor has no number in its environment");
+    for (every, pid) in [
+        (None, None),
+        (None, Some("42")),
+        (Some("500000"), Some("41")),
+        (Some("500000"), Some("x")),
+        (Some("0"), None),
+        (Some("-1"), None),
+        (Some("soon"), None),
+    ] {
+        assert_eq!(watched(every, pid), None, "{every:?} {pid:?}");
+    }
+}
+
+#[test]
 fn only_listeners_are_taken_from_systemd() {
     alone(|| {
         let (tcp, udp) = (listener(), UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
