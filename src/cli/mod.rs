@@ -2,10 +2,12 @@
 
 pub mod banner;
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod effective;
 pub mod guard;
 pub mod import;
+pub mod man;
 pub mod nearby;
 pub mod serve;
 pub mod sim;
@@ -60,12 +62,18 @@ enum Command {
     Drain(talk::Admin),
     /// Reload the configuration of the running gateway.
     Reload(talk::Admin),
-    /// Show the state of the running gateway.
-    Status(talk::Admin),
+    /// Show the state of the running gateway, or only whether it is well.
+    Status(talk::StatusArgs),
     /// Watch the running gateway: rates, latencies, endpoints, models, failures.
     Top(top::TopArgs),
     /// Run a simulated Ollama server, for tests and load tests.
     Sim(sim::SimArgs),
+    /// Write what completes this command line in a shell.
+    #[command(hide = true)]
+    Completions(completions::CompletionsArgs),
+    /// Write the manual: the page of `corelane`, or all pages into a folder.
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 /// Exit code for bad usage or configuration.
@@ -87,9 +95,24 @@ pub fn run() -> ExitCode {
         Command::Guard(args) => guard::run(&args),
         Command::Drain(admin) => talk::run(&admin, "POST", "/drain"),
         Command::Reload(admin) => talk::run(&admin, "POST", "/reload"),
-        Command::Status(admin) => talk::run(&admin, "GET", "/status"),
+        Command::Status(args) => talk::status(&args),
         Command::Top(args) => top::run(&args),
         Command::Sim(args) => sim::run(args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+    }
+}
+
+/// Writes a page to standard output; exit code 1 if it does not get there whole.
+fn page(bytes: &[u8]) -> ExitCode {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("standard output: {error}"));
+            ExitCode::from(FAILED)
+        }
     }
 }
 

@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Runs until a signal ends it.
 #[must_use]
 pub fn run(path: Option<&Path>, take_over: Option<&Path>) -> ExitCode {
-    let file = path.or_else(|| PLACES.iter().map(Path::new).find(|place| place.exists()));
+    let file = place(path);
     let config = match find(file) {
         Ok(config) => config,
         Err(problems) => {
@@ -51,7 +51,7 @@ pub fn run(path: Option<&Path>, take_over: Option<&Path>) -> ExitCode {
 /// # Errors
 /// The file's problems, all at once.
 pub fn find(path: Option<&Path>) -> Result<Config, Problems> {
-    match path.or_else(|| PLACES.iter().map(Path::new).find(|place| place.exists())) {
+    match place(path) {
         Some(path) => config::load(path),
         None => Ok(config::builtin()),
     }
@@ -109,4 +109,10 @@ fn nobody(places: &[Place]) -> String {
          corelane import --litellm litellm_config.yaml --nginx nginx.conf --output corelane.toml && corelane serve",
         asked.join(", ")
     )
+}
+
+/// The file named, or the first of the usual places where there is one.
+#[must_use]
+pub fn place(path: Option<&Path>) -> Option<&Path> {
+    path.or_else(|| PLACES.iter().map(Path::new).find(|place| place.exists()))
 }
