@@ -1,6 +1,10 @@
-//! Promise: the manifests for Kubernetes are what its schemas take, and say of the gateway what is so.
+//! Promise: the manifests for Kubernetes are what its schemas take, and all packages say of the gateway what is so.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // test code
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // test code
+
+#[path = "manifests/packages.rs"]
+mod packages;
+mod support;
 
 use std::fs;
 use std::path::Path;
@@ -32,6 +36,17 @@ fn documents(file: &str, version: &str) -> Result<Vec<Value>, String> {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
     Ok(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// YAML documents as they are.
+fn documents_of(file: &str) -> Vec<Value> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = "import json, sys, yaml; print(json.dumps([one for one in yaml.safe_load_all(open(sys.argv[1])) if one]))";
+    let mut python = Command::new(root.join("target/test-clients/venv/bin/python"));
+    let output =
+        python.args(["-c", script]).arg(root.join(file)).output().expect("python of target/test-clients");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]
