@@ -1,5 +1,5 @@
 """The OpenAPI files: `paths FILE` validates one and lists its operations, `examples SCHEMA FOLDER` holds the example
-configurations against their JSON Schema, `exercise DATA KEY ADMIN TOKEN` runs schemathesis against a gateway."""
+configurations against their JSON Schema, `exercise DATA KEY ADMIN` runs schemathesis against a gateway."""
 
 import json
 import pathlib
@@ -67,23 +67,24 @@ def narrowed(document):
 
 
 def run(file, url, key, folder, examples):
+    shown = ["--header", f"Authorization: Bearer {key}"] if key else []
     arguments = [
         str(pathlib.Path(sys.executable).with_name("schemathesis")), "run", str(file), "--url", url,
-        "--header", f"Authorization: Bearer {key}", "--phases", "fuzzing", "--checks", ",".join(CHECKS),
+        *shown, "--phases", "fuzzing", "--checks", ",".join(CHECKS),
         "--max-examples", str(examples), "--seed", "1", "--no-shrink", "--continue-on-failure",
         "--exclude-path-regex", LEFT_OUT, "--suppress-health-check", "all", "--warnings", "off", "--request-timeout", "20",
     ]  # fmt: skip
     return subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def exercise(data, key, admin, token):
+def exercise(data, key, admin):
     with tempfile.TemporaryDirectory() as folder:
         narrow = pathlib.Path(folder) / "openapi.yaml"
         document = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text())
         narrow.write_text(yaml.safe_dump(narrowed(document)))
         runs = [
-            run(narrow, data, key, folder, 4),
-            run(ROOT / "docs/openapi-admin.yaml", admin, token, folder, 4),
+            run(narrow, data, key, folder, 3),
+            run(ROOT / "docs/openapi-admin.yaml", admin, None, folder, 3),
         ]
         fine = True
         for one in runs:

@@ -377,7 +377,7 @@ fn time(time: Duration) -> String {
 
 fn size(size: Bytes) -> String {
     match size.0 {
-        bytes if bytes >= 1 << 40 && bytes % (1 << 40) == 0 => format!("{}TiB", bytes >> 40),
+        bytes if bytes >= 1 << 40 && bytes.is_multiple_of(1 << 40) => format!("{}TiB", bytes >> 40),
         _ => size.to_string(),
     }
 }
