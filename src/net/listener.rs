@@ -63,7 +63,10 @@ pub fn is_free(address: SocketAddr) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             looked => return looked,
         }
-        #[expect(clippy::disallowed_methods, reason = "nothing runs on this thread before there are listeners")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "nothing runs on this thread before there are listeners"
+        )]
         std::thread::sleep(LOOK);
     }
     unbound(address)?.bind(&address.into())
