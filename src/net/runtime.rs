@@ -38,10 +38,10 @@ pub fn wants_uring(wanted: config::Driver) -> bool {
     effective(wanted) != config::Driver::Epoll
 }
 
-/// Whether the kernel lets this process use io_uring.
+/// Whether the kernel lets this process use io_uring as shards do.
 #[must_use]
 pub fn has_uring() -> bool {
-    monoio::utils::detect_uring()
+    Executor::new(8).is_ok()
 }
 
 /// The environment may forbid io_uring.
@@ -91,11 +91,17 @@ impl Runtime {
     }
 
     fn uring(entries: u32) -> io::Result<Self> {
-        if !has_uring() {
-            let text = "the kernel denies io_uring (hint: server.driver = \"auto\" takes epoll then)";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-        }
-        Executor::new(entries).map(|executor| Self(Kind::Ring(executor)))
+        let why = |what: &str| {
+            let text = format!("{what} (hint: server.driver = \"auto\" takes epoll then)");
+            io::Error::new(io::ErrorKind::Unsupported, text)
+        };
+        Executor::new(entries).map(|executor| Self(Kind::Ring(executor))).map_err(|error| {
+            match error.raw_os_error() {
+                Some(libc::EINVAL) => why("io_uring is used from Linux 6.1 on"),
+                Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => why("the kernel denies io_uring"),
+                _ => error,
+            }
+        })
     }
 
     fn epoll(entries: u32) -> io::Result<Self> {

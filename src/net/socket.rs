@@ -23,8 +23,8 @@ pub struct Socket(Kind);
 
 enum Kind {
     Ring(uring::Socket),
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    Tcp(Box<TcpStream>),
+    Unix(Box<UnixStream>),
 }
 
 // SAFETY: one read and one write may run side by side, on the ring as on the portable runtime.
@@ -38,7 +38,7 @@ impl Socket {
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         Ok(Self(match uring::current() {
             Some(executor) => Kind::Ring(uring::Socket::connect(executor, address).await?),
-            None => Kind::Tcp(TcpStream::connect_addr(address).await?),
+            None => Kind::Tcp(Box::new(Box::pin(TcpStream::connect_addr(address)).await?)),
         }))
     }
 
@@ -49,7 +49,7 @@ impl Socket {
     pub async fn connect_unix(path: &Path) -> io::Result<Self> {
         Ok(Self(match uring::current() {
             Some(executor) => Kind::Ring(uring::Socket::connect_unix(executor, path).await?),
-            None => Kind::Unix(UnixStream::connect(path).await?),
+            None => Kind::Unix(Box::new(Box::pin(UnixStream::connect(path)).await?)),
         }))
     }
 
@@ -63,7 +63,7 @@ impl Socket {
                 stream.set_nonblocking(false)?;
                 Kind::Ring(uring::Socket::new(executor, stream.into()))
             }
-            None => Kind::Tcp(TcpStream::from_std(stream)?),
+            None => Kind::Tcp(Box::new(TcpStream::from_std(stream)?)),
         }))
     }
 
@@ -88,8 +88,8 @@ impl Socket {
     pub async fn readable(&self) -> io::Result<()> {
         match &self.0 {
             Kind::Ring(socket) => socket.readable().await,
-            Kind::Tcp(stream) => stream.readable(true).await,
-            Kind::Unix(stream) => stream.readable(true).await,
+            Kind::Tcp(stream) => Box::pin(stream.readable(true)).await,
+            Kind::Unix(stream) => Box::pin(stream.readable(true)).await,
         }
     }
 
@@ -97,15 +97,15 @@ impl Socket {
     pub(super) fn reading<T: IoBufMut>(&mut self, buf: T) -> Reading<'_, T> {
         match &mut self.0 {
             Kind::Ring(socket) => Reading::Ring(socket.read(buf)),
-            Kind::Tcp(stream) => Reading::portable(stream, buf),
-            Kind::Unix(stream) => Reading::portable(stream, buf),
+            Kind::Tcp(stream) => Reading::portable(&mut **stream, buf),
+            Kind::Unix(stream) => Reading::portable(&mut **stream, buf),
         }
     }
 }
 
 impl From<TcpStream> for Socket {
     fn from(stream: TcpStream) -> Self {
-        Self(Kind::Tcp(stream))
+        Self(Kind::Tcp(Box::new(stream)))
     }
 }
 

@@ -26,9 +26,7 @@ const COMPLETIONS: u32 = 4;
 struct Operation {
     state: State,
     /// Open until it completes: a number that is used again must not be another's.
-    _fd: Option<Rc<OwnedFd>>,
-    /// What the kernel works on, once nobody waits for it.
-    left: Option<Box<dyn Any>>,
+    _fd: Rc<OwnedFd>,
 }
 
 enum State {
@@ -36,8 +34,8 @@ enum State {
     Waiting(Waker),
     /// What the kernel has said.
     Done(i32),
-    /// With the kernel, and nobody waits.
-    Left,
+    /// With the kernel, and nobody waits; what it works on.
+    Left(#[expect(dead_code, reason = "kept until it completes")] Box<dyn Any>),
 }
 
 /// The ring. Used by its own thread only.
@@ -83,7 +81,7 @@ impl Driver {
     /// The memory that it names stays where it is until its completion: the caller keeps it, or gives it to [`Driver::leave`].
     pub unsafe fn begin(&mut self, entry: squeue::Entry, fd: &Rc<OwnedFd>, cx: &Context<'_>) -> usize {
         let state = State::Waiting(cx.waker().clone());
-        let key = self.operations.insert(Operation { state, _fd: Some(Rc::clone(fd)), left: None });
+        let key = self.operations.insert(Operation { state, _fd: Rc::clone(fd) });
         self.push(&entry.user_data(key as u64));
         key
     }
@@ -103,7 +101,7 @@ impl Driver {
                 }
                 Poll::Pending
             }
-            State::Left => Poll::Pending,
+            State::Left(_) => Poll::Pending,
         }
     }
 
@@ -121,8 +119,7 @@ impl Driver {
         if matches!(operation.state, State::Done(_)) {
             self.operations.remove(key);
         } else {
-            operation.state = State::Left;
-            operation.left = Some(memory());
+            operation.state = State::Left(memory());
         }
     }
 
@@ -198,7 +195,7 @@ fn completed(operations: &mut Slab<Operation>, key: usize, result: i32) {
     let Some(operation) = operations.get_mut(key) else { return };
     match std::mem::replace(&mut operation.state, State::Done(result)) {
         State::Waiting(waker) => waker.wake(),
-        State::Left => drop(operations.remove(key)),
+        State::Left(_) => drop(operations.remove(key)),
         State::Done(_) => {}
     }
 }
