@@ -26,6 +26,8 @@ mod run;
 mod scene;
 #[path = "simulate/server.rs"]
 mod server;
+#[path = "simulate/spread.rs"]
+mod spread;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -5,6 +5,7 @@
 
 pub mod least_busy;
 pub mod round_robin;
+pub mod shards;
 pub mod weighted;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -9,6 +9,7 @@ use super::head::{self, Incoming, Next, NoRequest};
 use super::reply::{self, Manner};
 use super::{Core, Shard, exchange, streams};
 use crate::api::{Failure, FailureKind};
+use crate::balance::shards;
 use crate::config::Level;
 use crate::net::client::{self, End, Line};
 use crate::net::handoff::Handed;
@@ -313,17 +314,13 @@ impl Core {
         }
     }
 
-    /// The shard that a new connection should go to, if it is not this one: shares have drifted by more than an
-    /// eighth and one connection. Connections are counted, not exchanges: one that has just come has none yet, and
-    /// would make its shard look idle.
+    /// The shard that a new connection should go to, if it is not this one.
     fn elsewhere(&self) -> Option<usize> {
         if self.process.is_draining() {
             return None; // the others may have ended
         }
-        let shards = &self.process.shards;
-        let load = |at: usize| shards[at].metrics.connections.get() + shards[at].door.waiting();
-        let own = load(self.index);
-        let (least, at) = (0..shards.len()).map(|at| (load(at), at)).min()?;
-        (at != self.index && own > least + least / 8 + 1).then_some(at)
+        let all = &self.process.shards;
+        let load = |at: usize| all[at].metrics.connections.get() + all[at].door.waiting();
+        shards::elsewhere(self.index, all.len(), load)
     }
 }
