@@ -21,6 +21,10 @@ fmt:
 bench *arguments:
     cargo bench --locked {{arguments}}
 
+# Instructions of the hot paths against their record, by valgrind: `just instructions --record` after a change that is meant
+instructions *arguments:
+    scripts/instructions {{arguments}}
+
 # Run a load test: `just load chat-product --target http://127.0.0.1:8000`; docs/loadtest.md
 load *arguments:
     cargo run --release --locked --package corelane-load -- run {{arguments}}
