@@ -108,6 +108,7 @@ const ROOMS: [Room; 39] = [
         "shard",
         &[
             "api",
+            "balance",
             "breaker",
             "budget",
             "cache",
@@ -164,8 +165,8 @@ const ROOMS: [Room; 39] = [
     ),
     room(
         "cli",
-        &["boot", "config", "guard", "net::clock", "net::signal", "net::terminal", "production", "sim"],
-        "one file a command",
+        &["boot", "config", "guard", "net", "production", "sim", "world"],
+        "one file a command; of the net also what looks for the servers of a machine",
     ),
     room("main", &[], "calls cli"),
 ];

@@ -167,7 +167,11 @@ impl Listener {
             Inner::Ring(socket, closing) => loop {
                 match self.accept_now() {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    accepted => return accepted,
+                    accepted => {
+                        // One a round: a crowd that comes at once is served as it is let in, not all of it in step.
+                        uring::pass().await;
+                        return accepted;
+                    }
                 }
                 let mut readable = pin!(socket.readable());
                 let polled = poll_fn(|cx| match readable.as_mut().poll(cx) {

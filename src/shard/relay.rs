@@ -107,7 +107,7 @@ pub async fn answer(
             };
             let source = Some(Box::new(source));
             let mut relay = Relay { shard, manner, source, kept, following: None, last_us: 0 };
-            Box::pin(relay.run(client, head, out, record)).await
+            relay.run(client, head, out, record).await
         }
     }
 }

@@ -23,7 +23,7 @@ use super::sleep::Timers;
 use crate::net::clock;
 
 /// Tasks polled between two looks at the ring.
-const ROUND: usize = 128;
+const ROUND: usize = 32;
 /// The key of the future that [`Executor::block_on`] runs.
 const MAIN: usize = usize::MAX;
 /// Longest sleep; each wakes early enough by itself.
