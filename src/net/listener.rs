@@ -22,6 +22,8 @@ const BACKLOG: i32 = 4096;
 /// to `tcp_wmem[2]`, 4 MiB, of the kernel's memory; with it the write waits, and `write_timeout` runs.
 const UNSENT_MAX: u32 = 128 * 1024;
 
+/// Connections let in between two looks at what else is ready.
+const ROUND: u32 = 8;
 /// Looks at an address that is taken, and the time between two.
 const LOOKS: u32 = 20;
 const LOOK: Duration = Duration::from_millis(25);
@@ -109,8 +111,8 @@ pub struct Listener {
 }
 
 enum Inner {
-    /// It is polled and then accepted from; who waits for it to be closed.
-    Ring(uring::Socket, RefCell<Option<Waker>>),
+    /// It is polled and then accepted from; who waits for it to be closed, and how many were let in this round.
+    Ring(uring::Socket, RefCell<Option<Waker>>, Cell<u32>),
     Portable(TcpListener, RefCell<Canceller>),
 }
 
@@ -121,7 +123,9 @@ impl Listener {
     /// The driver refuses it.
     pub fn new(socket: StdListener, role: Role) -> io::Result<Self> {
         let inner = match uring::current() {
-            Some(executor) => Inner::Ring(uring::Socket::new(executor, socket.into()), RefCell::default()),
+            Some(executor) => {
+                Inner::Ring(uring::Socket::new(executor, socket.into()), RefCell::default(), Cell::new(0))
+            }
             None => Inner::Portable(TcpListener::from_std(socket)?, RefCell::new(Canceller::new())),
         };
         Ok(Self { inner, role: Cell::new(role), closed: Cell::new(None) })
@@ -164,12 +168,15 @@ impl Listener {
     /// The next connection; an error of any kind once it is closed.
     async fn next(&self) -> io::Result<(Connection, SocketAddr)> {
         match &self.inner {
-            Inner::Ring(socket, closing) => loop {
+            Inner::Ring(socket, closing, let_in) => loop {
                 match self.accept_now() {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     accepted => {
-                        // One a round: a crowd that comes at once is served as it is let in, not all of it in step.
-                        uring::pass().await;
+                        // A few a round: a crowd that comes at once is served as it is let in, not all of it in step.
+                        let_in.set(let_in.get() % ROUND + 1);
+                        if let_in.get() == ROUND {
+                            uring::pass().await;
+                        }
                         return accepted;
                     }
                 }
@@ -215,7 +222,7 @@ impl Listener {
     pub fn close(&self, rest: Rest) {
         self.closed.set(Some(rest));
         match &self.inner {
-            Inner::Ring(_, closing) => {
+            Inner::Ring(_, closing, _) => {
                 if let Some(waker) = closing.take() {
                     waker.wake();
                 }
@@ -231,7 +238,7 @@ impl Listener {
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         let fd = match &self.inner {
-            Inner::Ring(socket, _) => socket.as_raw_fd(),
+            Inner::Ring(socket, ..) => socket.as_raw_fd(),
             Inner::Portable(listener, _) => listener.as_raw_fd(),
         };
         // SAFETY: the descriptor is open as long as `inner` is.
