@@ -59,6 +59,7 @@ fn every_page_with_commands_is_played() {
             found.insert(name);
         }
     }
+    found.remove("docs/clients.md"); // tests/clients.rs runs its blocks, each with its client
     let played: BTreeSet<String> = PAGES.iter().map(|page| (*page).to_owned()).collect();
     assert!(found.is_subset(&played), "pages that no test plays: {:?}", found.difference(&played));
 }

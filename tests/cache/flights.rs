@@ -287,7 +287,8 @@ fn no_byte_is_lost_whenever_the_leader_leaves() {
         until("it leads", || (stand.asked() == round + 1).then_some(()));
         let other = crowd(&stand, 1, &body);
         waiting(&stand, 2);
-        thread::sleep(Duration::from_micros(4_937 * round as u64 % 150_000));
+        // Let in is not yet on board: who is there when the leader leaves has 10 ms to be.
+        thread::sleep(Duration::from_micros(10_000 + 4_937 * round as u64 % 150_000));
         drop(leader);
         let whole: String = (0..40).map(|at| format!("{round}.{at} ")).collect();
         for one in other {
