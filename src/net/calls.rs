@@ -23,25 +23,10 @@ pub fn send_now(fd: RawFd, bytes: &[u8]) {
 /// As [`send_now`]; whether all of it went.
 #[must_use]
 pub fn sent_now(fd: RawFd, bytes: &[u8]) -> bool {
-    matches!(send(fd, bytes), Some(Ok(n)) if n == bytes.len())
-}
-
-/// Sends what fits without waiting; `None`: nothing does.
-pub fn send(fd: RawFd, bytes: &[u8]) -> Option<io::Result<usize>> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    loop {
-        // SAFETY: the pointer and length describe `bytes`.
-        let n = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
-        if let Ok(n) = usize::try_from(n) {
-            return Some(Ok(n));
-        }
-        let error = io::Error::last_os_error();
-        match error.kind() {
-            io::ErrorKind::WouldBlock => return None,
-            io::ErrorKind::Interrupted => {}
-            _ => return Some(Err(error)),
-        }
-    }
+    // SAFETY: the pointer and length describe `bytes`.
+    let n = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(n) == Ok(bytes.len())
 }
 
 /// Takes what has come without waiting; `None`: the peer has ended or failed.

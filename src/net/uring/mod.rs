@@ -1,15 +1,14 @@
 //! A shard's runtime over io_uring: tasks, timers and socket operations of one thread.
 //!
 //! What it does otherwise than a runtime for everything:
-//! - A write is a `send(2)` at once; only what the socket does not take goes to the ring. An answer that fits the socket, which
-//!   is nearly each one, needs no completion, and its task is not polled again for it.
-//! - Reads, connects and polls are one-shot entries of the ring, submitted together once a round of ready tasks has run, with
-//!   the same call that waits for completions. `DEFER_TASKRUN` and `SINGLE_ISSUER` keep the kernel from interrupting the thread.
+//! - Reads, writes, connects and polls are one-shot entries of the ring, submitted together once a round of ready tasks has run,
+//!   with the same call that waits for completions. A write at once would wake its peer each time; a batch wakes it once.
+//!   `DEFER_TASKRUN` and `SINGLE_ISSUER` keep the kernel from interrupting the thread.
 //! - Operations own their memory and their descriptor until they complete ([`driver`]), whoever drops what waits for them.
 //! - A waker is an [`std::sync::Arc`] of a few words; from another thread it goes through a lock-free queue and an eventfd.
 //!
 //! Sockets here are in blocking mode: the kernel answers an entry on one that is not with `EAGAIN` and does not wait.
-//! Bounds: an entry of [`driver::Driver`] an operation, one a task, one a timer. Costs: PERFORMANCE.md.
+//! Bounds: an entry of [`driver::Driver`] an operation, one a task, and of timers one each that was begun and whose time has not come. Costs: PERFORMANCE.md.
 
 pub(super) mod driver;
 pub(super) mod executor;

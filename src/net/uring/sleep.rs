@@ -35,10 +35,10 @@ impl Timers {
             return;
         }
         let now_ns = now_ns();
-        while let Some(&Reverse((at_ns, id, key))) =
-            self.heap.peek().filter(|Reverse((at_ns, ..))| *at_ns <= now_ns)
-        {
-            let _ = at_ns;
+        while let Some(&Reverse((at_ns, id, key))) = self.heap.peek() {
+            if at_ns > now_ns {
+                break;
+            }
             self.heap.pop();
             if let Some((_, waker)) = self.wakers.get(key).filter(|(owner, _)| *owner == id) {
                 waker.wake_by_ref();
