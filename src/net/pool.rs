@@ -36,7 +36,7 @@ impl Pool {
 
     /// Keeps `upstream` for the next exchange, or closes it when the pool is full.
     pub fn give(&mut self, upstream: Upstream, now_us: u64) {
-        if self.idle.len() < self.idle_max {
+        if self.idle.len() < self.idle_max && upstream.has_sent() {
             self.idle.push((upstream.into_idle(), now_us));
         }
     }

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use monoio::BufResult;
@@ -16,6 +17,7 @@ use monoio::buf::{IoBuf, IoBufMut, IoVecBuf, IoVecBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Canceller, Split};
 use monoio::net::{TcpStream, UnixStream};
 
+use super::buffer::Buffers;
 use super::uring;
 
 /// A TCP or unix connection.
@@ -99,6 +101,40 @@ impl Socket {
             Kind::Ring(socket) => Reading::Ring(socket.read(buf)),
             Kind::Tcp(stream) => Reading::portable(&mut **stream, buf),
             Kind::Unix(stream) => Reading::portable(&mut **stream, buf),
+        }
+    }
+}
+
+impl Socket {
+    /// Sends `bytes[start..]` while the sender goes on; the memory goes to `buffers`. Writes come behind it. If it fails the
+    /// connection is shut down.
+    ///
+    /// # Errors
+    /// It has to be written: what was posted before is under way, or the runtime has no such thing.
+    pub(super) fn post(&self, bytes: Vec<u8>, start: usize, buffers: &Rc<Buffers>) -> Result<(), Vec<u8>> {
+        match &self.0 {
+            Kind::Ring(socket) => socket.post(bytes, start, buffers),
+            Kind::Tcp(_) | Kind::Unix(_) => Err(bytes),
+        }
+    }
+
+    /// Whether the runtime can post.
+    pub(super) fn posts(&self) -> bool {
+        matches!(self.0, Kind::Ring(_))
+    }
+
+    /// Whether nothing that was posted is under way.
+    pub(super) fn has_sent(&self) -> bool {
+        match &self.0 {
+            Kind::Ring(socket) => socket.has_sent(),
+            Kind::Tcp(_) | Kind::Unix(_) => true,
+        }
+    }
+
+    /// Waits until what was posted is not under way any more.
+    pub(super) async fn sent(&self) {
+        if let Kind::Ring(socket) = &self.0 {
+            socket.sent().await;
         }
     }
 }

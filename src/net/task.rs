@@ -43,6 +43,12 @@ impl<F> Drop for Caught<F> {
     }
 }
 
+/// A future in memory of its own, made where it stays: `Box::pin` makes it first and then moves all of it.
+pub fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    let place = Box::new_uninit();
+    Box::into_pin(Box::write(place, make()))
+}
+
 /// Runs `future` on this shard. A panic ends it alone, is counted, and runs its destructors.
 pub fn spawn(counts: &Rc<TaskCounts>, future: impl Future<Output = ()> + 'static) {
     counts.live.set(counts.live.get() + 1);

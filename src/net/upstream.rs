@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::pin;
+use std::rc::Rc;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
@@ -89,6 +90,23 @@ impl Upstream {
     pub fn into_idle(mut self) -> Self {
         self.reused = true;
         self
+    }
+
+    /// Sends a whole request of up to [`LARGE`] bytes while the caller goes on to wait for its answer, by which a failure shows.
+    ///
+    /// # Errors
+    /// It has to be written, by [`Upstream::write`].
+    pub fn post(&mut self, bytes: Vec<u8>, buffers: &Rc<Buffers>) -> Result<(), Vec<u8>> {
+        let Some(stream) = self.stream.as_ref().filter(|_| bytes.len() <= LARGE && self.tls.is_none()) else {
+            return Err(bytes);
+        };
+        stream.post(bytes, 0, buffers)
+    }
+
+    /// Whether nothing of a request is still to be sent.
+    #[must_use]
+    pub fn has_sent(&self) -> bool {
+        self.stream.as_ref().is_none_or(Socket::has_sent)
     }
 
     /// Writes all of `bytes`; the buffer comes back with the result.

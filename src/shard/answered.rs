@@ -9,7 +9,7 @@ use crate::net::Upstream;
 use crate::queue::Place;
 use crate::wire::http1::body::Reader;
 
-/// An answer that has begun, or is whole.
+/// An answer that has begun, or is whole. In memory of its own, since it goes through many hands.
 pub struct Answered {
     /// Status of the endpoint, below 300.
     pub status: u16,
@@ -88,8 +88,8 @@ impl Content {
 impl Answered {
     /// An answer without content yet.
     #[must_use]
-    pub fn new(status: u16, content_type: Vec<u8>, passed: Vec<u8>, endpoint_lines: Arc<[u8]>) -> Self {
-        Self {
+    pub fn new(status: u16, content_type: Vec<u8>, passed: Vec<u8>, endpoint_lines: Arc<[u8]>) -> Box<Self> {
+        Box::new(Self {
             status,
             content_type,
             content: Content::None,
@@ -97,7 +97,7 @@ impl Answered {
             endpoint_lines,
             endpoint: 0,
             in_flight: None,
-        }
+        })
     }
 
     /// Whether it is still coming.
@@ -114,7 +114,7 @@ impl Answered {
 
     /// Holds the endpoint's slot until the answer is over.
     #[must_use]
-    pub fn with(mut self, in_flight: Place, endpoint: usize) -> Self {
+    pub fn with(mut self: Box<Self>, in_flight: Place, endpoint: usize) -> Box<Self> {
         self.in_flight = Some(in_flight);
         self.endpoint = endpoint;
         self

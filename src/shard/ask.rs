@@ -114,7 +114,7 @@ impl Ask<'_> {
         held: &mut Reservation,
         record: &mut Record,
         mut upstream: Upstream,
-    ) -> Result<Answered, Exit> {
+    ) -> Result<Box<Answered>, Exit> {
         record.sent(self.shard);
         pin!(self.send(patience, &mut upstream, record.spans.passed())).await?;
         let mut buffer = self.shard.buffers.large();
@@ -182,6 +182,7 @@ impl Ask<'_> {
             if part.is_empty() {
                 continue;
             }
+            let Err(part) = upstream.post(part, &self.shard.buffers) else { continue };
             let (result, part) =
                 pin!(patience.phase(self.timeouts, Phase::Send, pin!(upstream.write(part)))).await?;
             self.shard.buffers.give(part);

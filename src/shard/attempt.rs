@@ -65,7 +65,7 @@ impl Attempts<'_> {
         patience: &mut Patience<'_>,
         held: &mut Reservation,
         record: &mut Record,
-    ) -> Result<Answered, Exit> {
+    ) -> Result<Box<Answered>, Exit> {
         let shard = self.shard;
         let mut plan = Plan::new(&shard.world.config.retry);
         // Those who would not have this caller of theirs, us.
@@ -171,7 +171,7 @@ impl Attempts<'_> {
         record: &mut Record,
         at: usize,
         plan: &mut Plan,
-    ) -> Result<Answered, Exit> {
+    ) -> Result<Box<Answered>, Exit> {
         let candidate = &self.deployment.candidates[at];
         let ask = Ask {
             shard: self.shard,

@@ -28,7 +28,7 @@ use crate::api::body::Also;
 use crate::api::{BodyError, Failure, FailureKind, Task, Texts, View};
 use crate::catalog::Deployment;
 use crate::config::guard::Language;
-use crate::net::{Client, clock};
+use crate::net::{Client, clock, task};
 use crate::queue::Place;
 use crate::refusal;
 use crate::route::{self, Route};
@@ -101,7 +101,7 @@ async fn steps(
         Ok(task) => {
             let request = ModelRequest { task, incoming, body_at, held, admitted };
             // In memory of its own: a request whose body is slow does not hold it.
-            Box::pin(serve_model(shard, client, request, manner, record)).await
+            task::boxed(|| serve_model(shard, client, request, manner, record)).await
         }
         Err(Some(failure)) => Err(Some(failure)),
         Err(None) => {

@@ -60,7 +60,7 @@ impl<'a> Asked<'a> {
         patience: &mut Patience<'_>,
         held: &mut Reservation,
         record: &mut Record,
-    ) -> Result<Answered, Exit> {
+    ) -> Result<Box<Answered>, Exit> {
         let settings = &self.shard.world.config.fallbacks;
         let mut chain: Option<Fallbacks> = None;
         loop {

@@ -110,7 +110,15 @@ pub async fn wait(core: &Core, client: &mut Line) -> Next {
     loop {
         match client.idle().await {
             Ok(true) => return Next::Request,
-            Ok(false) => return Next::Close,
+            // Who has ended its side may still read the last answer; who does not read it is not waited for for ever.
+            Ok(false) => {
+                let _ = Box::pin(client.sent()).await;
+                return Next::Close;
+            }
+            Err(_) if !client.has_sent() => match Box::pin(client.sent()).await {
+                Ok(()) => client.timer().set_idle(core.clock.now_us() + REST_AFTER_US),
+                Err(_) => return Next::Close,
+            },
             Err(_) if core.closes_idle() => return Next::Close,
             Err(_) if client.rest().await => return Next::Rest,
             Err(_) => client.timer().set_idle(core.clock.now_us() + REST_AFTER_US),

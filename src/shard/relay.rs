@@ -33,7 +33,7 @@ const PARK_AFTER_US: u64 = 1_000_000;
 /// An answer, and what it is brought with.
 pub struct Outgoing {
     /// The answer.
-    pub answered: Answered,
+    pub answered: Box<Answered>,
     /// What reads it, if anything does.
     pub screen: Option<Box<Screen>>,
     /// What becomes of it besides.
@@ -55,7 +55,7 @@ pub async fn answer(
 ) -> Result<After, Exit> {
     let Outgoing { answered, screen, mut kept, limits } = outgoing;
     record.status = answered.status;
-    let Answered { status, content_type, content, passed, endpoint_lines, endpoint, in_flight } = answered;
+    let Answered { status, content_type, content, passed, endpoint_lines, endpoint, in_flight } = *answered;
     let mut head = shard.buffers.large();
     if !manner.begun {
         manner.begin(shard, status, &mut head);
@@ -81,7 +81,7 @@ pub async fn answer(
             };
             let out = whole(shard, head, body, &answer, (&model, base64), manner, keep);
             shard.buffers.give(buffer);
-            let out = pin!(client.write(out)).await.map_err(|_| None)?;
+            let out = pin!(client.post_from(out, 0)).await.map_err(|_| None)?;
             shard.buffers.give(out);
             Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
         }
@@ -350,9 +350,9 @@ impl Relay<'_> {
             self.shard.buffers.give(std::mem::take(&mut source.buffer));
         }
         let written = if self.kept.is_none() {
-            client.write_from(bytes, start).await
+            pin!(client.post_from(bytes, start)).await
         } else {
-            let mut writing = Box::pin(client.write_from(bytes, start));
+            let mut writing = Box::pin(client.post_from(bytes, start));
             let early = match &self.kept {
                 Some(kept) => kept.unless_joined(writing.as_mut()).await,
                 None => None,
@@ -389,7 +389,7 @@ impl Relay<'_> {
     /// want them it is never given up, whatever becomes of this client.
     async fn read_kept(&mut self, client: &mut Client, record: &mut Record) -> Result<(), Exit> {
         let (Some(source), Some(kept)) = (&mut self.source, &self.kept) else { return Ok(()) };
-        let buffer = source.take_buffer(self.shard, client.unsent());
+        let buffer = source.take_buffer(self.shard, || client.unsent());
         let Limits { idle, deadline_us } = source.limits;
         let mut reading = source.read(buffer);
         let read = poll_fn(|cx| match reading.as_mut().poll(cx) {
@@ -420,7 +420,7 @@ impl Relay<'_> {
 
 /// Reads once from the endpoint, for one client.
 async fn read(shard: &Shard, source: &mut Source, client: &Client) -> Result<(), Exit> {
-    let buffer = source.take_buffer(shard, client.unsent());
+    let buffer = source.take_buffer(shard, || client.unsent());
     let Limits { idle, deadline_us } = source.limits;
     let Some(upstream) = &mut source.upstream else { return Err(None) };
     let reading = shard.limited(client, idle, deadline_us, pin!(upstream.read(buffer))).await;

@@ -234,12 +234,16 @@ async fn requests(core: &Rc<Core>, mut client: Client, role: Role) -> End {
         line.limit_writes(shard.world.config.server.write_timeout);
         let after = one(&shard, &mut client, role).await;
         let Client::Line(line) = &mut client else { return End::Close };
+        if after == After::KeepAlive && !core.closes_idle() {
+            continue;
+        }
+        let sent = Box::pin(line.sent()).await;
         match after {
-            After::KeepAlive if !core.closes_idle() => {}
             After::KeepAlive | After::Close => {
                 line.say_goodbye();
                 return End::Close;
             }
+            After::Linger if sent.is_err() => return End::Close,
             After::Linger => {
                 line.timer().set(core.clock.now_us() + 2_000_000);
                 Box::pin(line.linger(LINGER_BYTES)).await;
@@ -254,7 +258,7 @@ async fn requests(core: &Rc<Core>, mut client: Client, role: Role) -> End {
 async fn one(shard: &Rc<Shard>, client: &mut Client, role: Role) -> After {
     match head::read(shard, client).await {
         Ok(incoming) if role == Role::Redirect => Box::pin(redirect(shard, client, incoming)).await,
-        Ok(incoming) => Box::pin(exchange::run(shard, client, incoming)).await,
+        Ok(incoming) => task::boxed(|| exchange::run(shard, client, incoming)).await,
         Err(NoRequest::Quiet) => After::Close,
         Err(NoRequest::Refused(error)) => Box::pin(refuse(shard, client, &unfit(error))).await,
         Err(NoRequest::TimedOut) => {

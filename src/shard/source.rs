@@ -85,11 +85,11 @@ impl Source {
 
     /// The buffer for the next read, for a client that has still to get `unsent` bytes: one that is behind gets small
     /// pieces, the last of which is what is held when it stops reading.
-    pub fn take_buffer(&mut self, shard: &Shard, unsent: usize) -> Vec<u8> {
+    pub fn take_buffer(&mut self, shard: &Shard, unsent: impl FnOnce() -> usize) -> Vec<u8> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         if buffer.capacity() == 0 {
-            let wide = self.full >= FULL_MIN && unsent < BEHIND;
+            let wide = self.full >= FULL_MIN && unsent() < BEHIND;
             buffer = if wide { shard.buffers.large() } else { shard.buffers.small() };
         }
         buffer

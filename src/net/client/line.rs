@@ -89,7 +89,7 @@ impl Inbox {
     }
 
     /// Opens what was read and puts its plaintext behind what is held. `None`: the peer has ended or broke a rule.
-    fn open(&self, tls: &Tls, read: Vec<u8>) -> Option<usize> {
+    fn open(&self, tls: &Tls, read: Vec<u8>, may_write: bool) -> Option<usize> {
         let mut session = tls.borrow_mut();
         let mut bytes = self.bytes.borrow_mut();
         if bytes.capacity() == 0 {
@@ -101,7 +101,7 @@ impl Inbox {
             self.buffers.give(spare);
         }
         // What the peer waits for, e.g. that there is no renegotiation, does not wait for the next answer.
-        if session.has_outgoing() && !self.cut.get() && !calls::sent_now(self.fd, &session.take_outgoing()) {
+        if session.has_outgoing() && may_write && !calls::sent_now(self.fd, &session.take_outgoing()) {
             self.cut.set(true);
             return None;
         }
@@ -109,9 +109,9 @@ impl Inbox {
         (opened > 0 || session.stage() != Stage::Ended).then_some(opened)
     }
 
-    fn finish(&self, result: &io::Result<usize>, read: Vec<u8>) {
+    fn finish(&self, result: &io::Result<usize>, read: Vec<u8>, has_sent: bool) {
         let opened = match (&self.tls, result) {
-            (Some(tls), Ok(1..)) => match self.open(tls, read) {
+            (Some(tls), Ok(1..)) => match self.open(tls, read, has_sent && !self.cut.get()) {
                 Some(0) => return self.set(Pump::Wanted), // a part of a record, or nothing for us
                 opened => opened,
             },
@@ -296,12 +296,14 @@ async fn pump(stream: Shared, inbox: Rc<Inbox>) -> std::convert::Infallible {
             }
         };
         let read = slice.into_inner();
+        // SAFETY: as in `poll_readable`.
+        let has_sent = unsafe { &*stream.get() }.has_sent();
         if inbox.park.get() && matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED))
         {
             inbox.put(read);
             inbox.set(if inbox.stop.get() { Pump::Rest } else { Pump::Wanted });
         } else {
-            inbox.finish(&result, read);
+            inbox.finish(&result, read, has_sent);
         }
     }
 }
@@ -452,6 +454,34 @@ impl Line {
         calls::unsent(self.fd)
     }
 
+    /// Whether nothing that was written is still to be sent.
+    #[must_use]
+    pub fn has_sent(&self) -> bool {
+        // SAFETY: one task, and nothing is awaited.
+        unsafe { &*self.stream.get() }.has_sent()
+    }
+
+    /// Waits until all that was written has been sent, as long as a write may take.
+    ///
+    /// # Errors
+    /// As [`Line::write`].
+    pub async fn sent(&mut self) -> Result<(), Stop> {
+        if self.inbox.cut.get() {
+            return Err(Stop::Deadline); // it has been waited for
+        }
+        self.posted().await
+    }
+
+    /// Waits for what was posted.
+    async fn posted(&self) -> Result<(), Stop> {
+        if self.has_sent() {
+            return Ok(());
+        }
+        // SAFETY: one task; a read may run beside it.
+        let sent = pin!(unsafe { &*self.stream.get() }.sent());
+        self.in_time(sent).await
+    }
+
     /// Writes the whole of `bytes` and gives the buffer back.
     ///
     /// # Errors
@@ -475,32 +505,38 @@ impl Line {
         Ok(bytes)
     }
 
+    /// Sends `bytes[start..]` while the caller goes on, if they are up to [`SEALED_AT_ONCE`]. All later writes come behind it, and
+    /// before the connection is closed [`Line::sent`] is to be awaited. Who is gone shows by [`Line::gone`].
+    ///
+    /// # Errors
+    /// They have to be written, by [`Line::write_from`]: what was posted before is still under way.
+    pub fn post(&mut self, bytes: Vec<u8>, start: usize) -> Result<(), Vec<u8>> {
+        let plain = bytes.get(start..).unwrap_or_default();
+        // SAFETY: one task, and nothing is awaited.
+        let stream = unsafe { &*self.stream.get() };
+        if plain.len() > SEALED_AT_ONCE || !stream.posts() || !stream.has_sent() {
+            return Err(bytes);
+        }
+        let Some(tls) = &self.inbox.tls else { return stream.post(bytes, start, &self.inbox.buffers) };
+        let mut sealed = self.inbox.buffers.large();
+        if tls.borrow_mut().seal(plain, &mut sealed).is_err() {
+            return Err(bytes);
+        }
+        self.inbox.buffers.give(bytes);
+        stream.post(sealed, 0, &self.inbox.buffers)
+    }
+
     /// Writes to the socket.
     async fn send(&mut self, mut bytes: Vec<u8>, start: usize) -> Result<Vec<u8>, Stop> {
-        let mut sent = start;
         self.inbox.cut.set(true);
+        self.posted().await?;
+        let mut sent = start;
         while sent < bytes.len() {
-            let mut rest_us = 0;
-            if let Some(limit_us) = self.write_limit_us {
-                rest_us = limit_us.saturating_sub(STALLED_US);
-                self.timer.extend(limit_us.min(STALLED_US));
-            }
             let end = bytes.len();
             let slice = monoio::buf::IoBuf::slice(bytes, sent..end);
             // SAFETY: as in the pump; a write and a read may run side by side.
-            let mut writing = pin!(unsafe { &mut *self.stream.get() }.write(slice));
-            let this = &*self;
-            let (result, slice) = std::future::poll_fn(|cx| match writing.as_mut().poll(cx) {
-                Poll::Ready(done) => Poll::Ready(Ok(done)),
-                Poll::Pending if !this.timer.poll_fired(cx) => Poll::Pending,
-                Poll::Pending if rest_us > 0 => {
-                    this.timer.extend(std::mem::take(&mut rest_us));
-                    this.park();
-                    Poll::Pending
-                }
-                Poll::Pending => Poll::Ready(Err(Stop::Deadline)),
-            })
-            .await?;
+            let writing = pin!(unsafe { &mut *self.stream.get() }.write(slice));
+            let (result, slice) = self.in_time(writing).await?;
             bytes = slice.into_inner();
             match result {
                 Ok(n) if n > 0 => sent += n,
@@ -511,9 +547,29 @@ impl Line {
         Ok(bytes)
     }
 
+    /// Runs a piece of writing, within the limit of writes if there is one.
+    async fn in_time<F: Future>(&self, mut writing: Pin<&mut F>) -> Result<F::Output, Stop> {
+        let mut rest_us = 0;
+        if let Some(limit_us) = self.write_limit_us {
+            rest_us = limit_us.saturating_sub(STALLED_US);
+            self.timer.extend(limit_us.min(STALLED_US));
+        }
+        std::future::poll_fn(|cx| match writing.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending if !self.timer.poll_fired(cx) => Poll::Pending,
+            Poll::Pending if rest_us > 0 => {
+                self.timer.extend(std::mem::take(&mut rest_us));
+                self.park();
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Ready(Err(Stop::Deadline)),
+        })
+        .await
+    }
+
     /// Says over TLS that nothing more comes, if it can be said without waiting.
     pub fn say_goodbye(&mut self) {
-        if let Some(tls) = self.inbox.tls.as_ref().filter(|_| !self.inbox.cut.get()) {
+        if let Some(tls) = self.inbox.tls.as_ref().filter(|_| !self.inbox.cut.get() && self.has_sent()) {
             calls::send_now(self.fd, &tls.borrow_mut().close_notify());
         }
     }

@@ -176,4 +176,19 @@ impl Client {
             Self::Stream(stream) => pin!(stream.write_from(bytes, start)).await,
         }
     }
+
+    /// As [`Client::write_from`], but on a connection of its own what is small is sent while the caller goes on: its buffer does
+    /// not come back, and a client that has left shows by the next wait.
+    ///
+    /// # Errors
+    /// As [`Client::write`].
+    pub async fn post_from(&mut self, mut bytes: Vec<u8>, start: usize) -> Result<Vec<u8>, Stop> {
+        if let Self::Line(line) = self {
+            match line.post(bytes, start) {
+                Ok(()) => return Ok(Vec::new()),
+                Err(back) => bytes = back,
+            }
+        }
+        pin!(self.write_from(bytes, start)).await
+    }
 }

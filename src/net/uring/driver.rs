@@ -13,6 +13,9 @@ use std::time::Duration;
 use io_uring::{IoUring, opcode, squeue, types};
 use slab::Slab;
 
+use crate::net::buffer::Buffers;
+use crate::net::calls;
+
 /// `IORING_ENTER_GETEVENTS` (io_uring_enter(2)): run what was deferred.
 const GET_EVENTS: u32 = 1;
 /// Completions that nobody waits for.
@@ -26,16 +29,28 @@ const COMPLETIONS: u32 = 4;
 struct Operation {
     state: State,
     /// Open until it completes: a number that is used again must not be another's.
-    _fd: Rc<OwnedFd>,
+    fd: Rc<OwnedFd>,
 }
 
 enum State {
     /// With the kernel; who waits.
     Waiting(Waker),
+    /// A send with the kernel that nobody has to wait for.
+    Posted(Posted),
     /// What the kernel has said.
     Done(i32),
     /// With the kernel, and nobody waits; what it works on.
     Left(#[expect(dead_code, reason = "kept until it completes")] Box<dyn Any>),
+}
+
+/// What is sent while its sender goes on.
+struct Posted {
+    bytes: Vec<u8>,
+    start: usize,
+    /// Where the memory goes.
+    buffers: Rc<Buffers>,
+    /// Who waits all the same.
+    waker: Option<Waker>,
 }
 
 /// The ring. Used by its own thread only.
@@ -81,9 +96,32 @@ impl Driver {
     /// The memory that it names stays where it is until its completion: the caller keeps it, or gives it to [`Driver::leave`].
     pub unsafe fn begin(&mut self, entry: squeue::Entry, fd: &Rc<OwnedFd>, cx: &Context<'_>) -> usize {
         let state = State::Waiting(cx.waker().clone());
-        let key = self.operations.insert(Operation { state, _fd: Rc::clone(fd) });
+        let key = self.operations.insert(Operation { state, fd: Rc::clone(fd) });
         self.push(&entry.user_data(key as u64));
         key
+    }
+
+    /// Hands all of `bytes[start..]` to the kernel with the next [`Driver::turn`]; the key of it, which is to be polled or left.
+    /// The memory goes to `buffers`. If not all of it can be sent the connection is shut down, and so whoever reads from it
+    /// finds out.
+    pub fn post(&mut self, bytes: Vec<u8>, start: usize, fd: &Rc<OwnedFd>, buffers: &Rc<Buffers>) -> usize {
+        let rest = bytes.get(start..).unwrap_or_default();
+        let (at, length) = (rest.as_ptr(), u32::try_from(rest.len()).unwrap_or(u32::MAX));
+        let send = opcode::Send::new(types::Fd(fd.as_raw_fd()), at, length);
+        let entry = send.flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL).build();
+        let posted = Posted { bytes, start, buffers: Rc::clone(buffers), waker: None };
+        let key = self.operations.insert(Operation { state: State::Posted(posted), fd: Rc::clone(fd) });
+        self.push(&entry.user_data(key as u64));
+        key
+    }
+
+    /// Whether operation `key` has completed; its key is free then.
+    pub fn has_ended(&mut self, key: usize) -> bool {
+        match self.operations.get(key).map(|operation| &operation.state) {
+            Some(State::Done(_)) => self.operations.try_remove(key).is_some(),
+            Some(_) => false,
+            None => true,
+        }
     }
 
     /// What the kernel has said of operation `key`, whose key is free then.
@@ -101,6 +139,10 @@ impl Driver {
                 }
                 Poll::Pending
             }
+            State::Posted(posted) => {
+                posted.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
             State::Left(_) => Poll::Pending,
         }
     }
@@ -116,10 +158,10 @@ impl Driver {
     pub fn leave(&mut self, key: usize, memory: impl FnOnce() -> Box<dyn Any>) {
         self.cancel(key);
         let Some(operation) = self.operations.get_mut(key) else { return };
-        if matches!(operation.state, State::Done(_)) {
-            self.operations.remove(key);
-        } else {
-            operation.state = State::Left(memory());
+        match std::mem::replace(&mut operation.state, State::Done(0)) {
+            State::Done(_) => drop(self.operations.remove(key)),
+            State::Posted(posted) => operation.state = State::Left(Box::new(posted.bytes)),
+            State::Waiting(_) | State::Left(_) => operation.state = State::Left(memory()),
         }
     }
 
@@ -195,6 +237,15 @@ fn completed(operations: &mut Slab<Operation>, key: usize, result: i32) {
     let Some(operation) = operations.get_mut(key) else { return };
     match std::mem::replace(&mut operation.state, State::Done(result)) {
         State::Waiting(waker) => waker.wake(),
+        State::Posted(Posted { bytes, start, buffers, waker }) => {
+            if usize::try_from(result).ok() != bytes.len().checked_sub(start) {
+                calls::shutdown(operation.fd.as_raw_fd());
+            }
+            buffers.give(bytes);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
         State::Left(_) => drop(operations.remove(key)),
         State::Done(_) => {}
     }

@@ -1,5 +1,6 @@
 //! A connection on the ring.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -9,19 +10,25 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use io_uring::{opcode, types};
+use io_uring::{opcode, squeue, types};
 use monoio::BufResult;
 use monoio::buf::{IoBuf, IoBufMut};
 use socket2::{Domain, SockAddr, Type};
 
 use super::Executor;
 use super::operation::Pending;
+use crate::net::buffer::Buffers;
 
 /// A socket, TCP or unix, whose operations are the executor's.
 pub(in crate::net) struct Socket {
     pub(super) executor: Rc<Executor>,
     pub(super) fd: Rc<OwnedFd>,
+    /// The last send that was posted, until it is known to have ended.
+    posted: Cell<Option<usize>>,
 }
+
+/// `IORING_RECVSEND_POLL_FIRST` (io_uring_enter(2)): what is read is not there yet, so that trying at once is in vain.
+const POLL_FIRST: u16 = 1;
 
 /// Largest piece of one operation.
 const PIECE_MAX: usize = 1 << 30;
@@ -33,7 +40,7 @@ fn piece(bytes: usize) -> u32 {
 impl Socket {
     /// Takes a descriptor in. It must be in blocking mode.
     pub fn new(executor: Rc<Executor>, fd: OwnedFd) -> Self {
-        Self { executor, fd: Rc::new(fd) }
+        Self { executor, fd: Rc::new(fd), posted: Cell::new(None) }
     }
 
     /// Connects to a TCP address.
@@ -72,7 +79,9 @@ impl Socket {
 
     /// Gives the descriptor back; nothing may be pending on it.
     pub fn into_fd(self) -> io::Result<OwnedFd> {
-        match Rc::try_unwrap(self.fd) {
+        let fd = Rc::clone(&self.fd);
+        drop(self);
+        match Rc::try_unwrap(fd) {
             Ok(fd) => Ok(fd),
             Err(shared) => shared.try_clone(), // something was given up on it a moment ago
         }
@@ -94,8 +103,42 @@ impl Socket {
         Reading { pending: Pending::new(self, buf) }
     }
 
-    /// Writes once from `buf`.
+    /// Sends `bytes[start..]` without anybody waiting for it; the memory goes to `buffers`. One that fails shuts the connection
+    /// down.
+    ///
+    /// # Errors
+    /// What was posted before is still under way: the bytes come back.
+    pub fn post(&self, bytes: Vec<u8>, start: usize, buffers: &Rc<Buffers>) -> Result<(), Vec<u8>> {
+        if !self.has_sent() {
+            return Err(bytes);
+        }
+        let key = self.executor.driver.borrow_mut().post(bytes, start, &self.fd, buffers);
+        self.posted.set(Some(key));
+        Ok(())
+    }
+
+    /// Whether nothing that was posted is under way.
+    pub fn has_sent(&self) -> bool {
+        let Some(key) = self.posted.get() else { return true };
+        let has_ended = self.executor.driver.borrow_mut().has_ended(key);
+        if has_ended {
+            self.posted.set(None);
+        }
+        has_ended
+    }
+
+    /// Waits until it has been sent, or the connection is shut down because it could not be.
+    pub async fn sent(&self) {
+        let Some(key) = self.posted.get() else { return };
+        poll_fn(|cx| self.executor.driver.borrow_mut().poll(key, cx)).await;
+        self.posted.set(None);
+    }
+
+    /// Writes once from `buf`, behind what was posted.
     pub async fn write<T: IoBuf>(&self, buf: T) -> BufResult<usize, T> {
+        if !self.has_sent() {
+            self.sent().await;
+        }
         let mut sending = Pending::new(self, buf);
         let fd = types::Fd(self.as_raw_fd());
         poll_fn(|cx| {
@@ -110,10 +153,25 @@ impl Socket {
     }
 }
 
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(key) = self.posted.take() {
+            self.executor.driver.borrow_mut().leave(key, || Box::new(()));
+        }
+    }
+}
+
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
+}
+
+/// Sets the flag, which the crate has no name for, where the kernel looks for it: `ioprio`, the third and fourth byte.
+fn poll_first(mut entry: squeue::Entry) -> squeue::Entry {
+    // SAFETY: an entry is what the kernel reads, 64 bytes, and any value of these two is one.
+    unsafe { (&raw mut entry).cast::<u16>().add(1).write(POLL_FIRST) };
+    entry
 }
 
 /// A read that is under way.
@@ -134,7 +192,9 @@ impl<T: IoBufMut> Future for Reading<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let pending = &mut self.pending;
         let fd = types::Fd(pending.fd());
-        let receive = |buf: &mut T| opcode::Recv::new(fd, buf.write_ptr(), piece(buf.bytes_total())).build();
+        let receive = |buf: &mut T| {
+            poll_first(opcode::Recv::new(fd, buf.write_ptr(), piece(buf.bytes_total())).build())
+        };
         // SAFETY: as in `Socket::write`.
         unsafe { pending.poll(cx, receive) }.map(|(result, mut buf)| {
             if let Ok(n) = result {
