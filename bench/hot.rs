@@ -12,7 +12,7 @@ use std::fmt;
 use divan::Bencher;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: corelane::net::memory::Allocator = corelane::net::memory::Allocator;
 
 thread_local! {
     /// Set once: it takes longer than most paths.

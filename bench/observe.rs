@@ -35,7 +35,7 @@ use corelane::telemetry::prometheus;
 use corelane::world::{Bound, Current, Process, World};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: corelane::net::memory::Allocator = corelane::net::memory::Allocator;
 
 const HEAD: &str = "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:8000\r\ncontent-type: application/json\r\ncontent-length: 75\r\n\r\n";
 const BODY: &str = r#"{"model":"ollama/llama3.2","messages":[{"role":"user","content":"hello"}]}"#;
@@ -71,7 +71,7 @@ struct Stage {
     incoming: Incoming,
     manner: Manner,
     view: View,
-    answered: Answered,
+    answered: Box<Answered>,
     peer: SocketAddr,
 }
 

@@ -104,7 +104,7 @@ struct Exchange {
     incoming: Incoming,
     manner: Manner,
     view: View,
-    answered: Answered,
+    answered: Box<Answered>,
     peer: SocketAddr,
 }
 

@@ -19,7 +19,7 @@ use corelane::wire::http1::body::Reader;
 use corelane::wire::http1::{Framing, Limits, Request, Response};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: corelane::net::memory::Allocator = corelane::net::memory::Allocator;
 
 struct Relay {
     upstream: SocketAddr,

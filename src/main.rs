@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: corelane::net::memory::Allocator = corelane::net::memory::Allocator;
 
 fn main() -> ExitCode {
     corelane::net::memory::small_pages();

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use monoio::BufResult;
-use monoio::buf::{IoBuf, IoBufMut, IoVecBuf, IoVecBufMut};
+use monoio::buf::{IoBuf, IoBufMut, IoVecBuf, IoVecBufMut, SliceMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Canceller, Split};
 use monoio::net::{TcpStream, UnixStream};
 
@@ -95,12 +95,16 @@ impl Socket {
         }
     }
 
-    /// Reads once; can be given up without losing what came.
-    pub(super) fn reading<T: IoBufMut>(&mut self, buf: T) -> Reading<'_, T> {
+    /// Reads once, into `into` behind what it holds or into a small buffer of `buffers`; can be given up without losing what came.
+    pub(super) fn receive<'a>(
+        &'a mut self,
+        into: Option<Vec<u8>>,
+        buffers: &'a Rc<Buffers>,
+    ) -> Receiving<'a> {
         match &mut self.0 {
-            Kind::Ring(socket) => Reading::Ring(socket.read(buf)),
-            Kind::Tcp(stream) => Reading::portable(&mut **stream, buf),
-            Kind::Unix(stream) => Reading::portable(&mut **stream, buf),
+            Kind::Ring(socket) => Receiving::Ring(socket.receive(into, buffers)),
+            Kind::Tcp(stream) => Receiving::portable(&mut **stream, into.unwrap_or_else(|| buffers.small())),
+            Kind::Unix(stream) => Receiving::portable(&mut **stream, into.unwrap_or_else(|| buffers.small())),
         }
     }
 }
@@ -192,20 +196,22 @@ impl AsyncWriteRent for Socket {
     }
 }
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = BufResult<usize, T>> + 'a>>;
+type Boxed<'a> = Pin<Box<dyn Future<Output = BufResult<usize, SliceMut<Vec<u8>>>> + 'a>>;
 
 /// A read that is under way.
-pub(super) enum Reading<'a, T: IoBufMut> {
+pub(super) enum Receiving<'a> {
     /// On the ring.
-    Ring(uring::Reading<'a, T>),
+    Ring(uring::Receiving<'a>),
     /// On the portable runtime.
-    Portable(Boxed<'a, T>, Option<Canceller>),
+    Portable(Boxed<'a>, Option<Canceller>),
 }
 
-impl<'a, T: IoBufMut> Reading<'a, T> {
-    fn portable(stream: &'a mut impl CancelableAsyncReadRent, buf: T) -> Self {
+impl<'a> Receiving<'a> {
+    fn portable(stream: &'a mut impl CancelableAsyncReadRent, bytes: Vec<u8>) -> Self {
         let canceller = Canceller::new();
-        Self::Portable(Box::pin(stream.cancelable_read(buf, canceller.handle())), Some(canceller))
+        let (start, end) = (bytes.len(), bytes.capacity());
+        let reading = stream.cancelable_read(bytes.slice_mut(start..end), canceller.handle());
+        Self::Portable(Box::pin(reading), Some(canceller))
     }
 
     /// Asks for its end: it has still to be awaited, and has what had come.
@@ -217,13 +223,15 @@ impl<'a, T: IoBufMut> Reading<'a, T> {
     }
 }
 
-impl<T: IoBufMut> Future for Reading<'_, T> {
-    type Output = BufResult<usize, T>;
+impl Future for Receiving<'_> {
+    type Output = BufResult<usize, Vec<u8>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
             Self::Ring(reading) => Pin::new(reading).poll(cx),
-            Self::Portable(reading, _) => reading.as_mut().poll(cx),
+            Self::Portable(reading, _) => {
+                reading.as_mut().poll(cx).map(|(result, bytes)| (result, bytes.into_inner()))
+            }
         }
     }
 }

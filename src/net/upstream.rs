@@ -154,6 +154,19 @@ impl Upstream {
         (result, slice.into_inner())
     }
 
+    /// Reads once into `into`, behind what it holds, or into a small buffer that is had only when something has come;
+    /// `Ok(0)`: the endpoint has ended.
+    pub async fn receive(
+        &mut self,
+        into: Option<Vec<u8>>,
+        buffers: &Rc<Buffers>,
+    ) -> (io::Result<usize>, Vec<u8>) {
+        match &mut self.stream {
+            Some(stream) if self.tls.is_none() && into.is_none() => stream.receive(None, buffers).await,
+            _ => self.read(into.unwrap_or_else(|| buffers.small())).await,
+        }
+    }
+
     async fn read_sealed(&mut self, bytes: &mut Vec<u8>) -> io::Result<usize> {
         let before = bytes.len();
         let mut buffer = Vec::with_capacity(LARGE);

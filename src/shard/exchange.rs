@@ -1,6 +1,6 @@
 //! One request on one connection, from its head to the last byte of its answer.
 //!
-//! Read [`run`] and [`serve_model`] from top to bottom: each line is one step, every early exit is a [`Failure`],
+//! Read [`run`] and [`ask_model`] from top to bottom: each line is one step, every early exit is a [`Failure`],
 //! and `api::error` turns it into the one answer the client gets. Order is the contract: cheap refusals before
 //! costly work, and no endpoint is taken before the whole body is here.
 
@@ -19,7 +19,7 @@ use super::kept::Kept;
 use super::limited::Patience;
 use super::line::{self, Wanted};
 use super::local::Local;
-use super::relay::Outgoing;
+use super::relay::{Outgoing, Prepared};
 use super::reply::Manner;
 use super::screen;
 use super::serve::After;
@@ -41,9 +41,14 @@ pub async fn run(shard: &Rc<Shard>, client: &mut Client, mut incoming: Incoming)
     let _running = Running::new(shard);
     let mut manner = Manner::of(shard, &incoming, client.is_tls());
     let mut record = Record::new(shard, &incoming, &manner, client.peer());
-    let result = pin!(steps(shard, client, &mut incoming, &mut manner, &mut record)).await;
+    let served = pin!(steps(shard, client, &mut incoming, &mut manner, &mut record)).await;
     manner.keep_alive &= incoming.consumed; // bytes of a body are never read as a request
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
+    let result = match served {
+        Ok(Served::Whole(after)) => Ok(after),
+        Ok(Served::Begun(begun)) => pin!(bring(shard, client, begun, (&manner, &mut record))).await,
+        Err(exit) => Err(exit),
+    };
     let after = match result {
         Ok(after) => after,
         Err(None) => {
@@ -65,7 +70,7 @@ async fn steps(
     incoming: &mut Incoming,
     manner: &mut Manner,
     record: &mut Record,
-) -> Result<After, Exit> {
+) -> Result<Served, Exit> {
     let route = route::find(incoming.request.method, incoming.request.path.text(&incoming.buffer));
     let task = match &route {
         Ok(Route::Model(task)) => Ok(*task),
@@ -96,19 +101,19 @@ async fn steps(
         _ if explained::is_asked(shard, incoming) => {
             let told = explained::answer(shard, client, incoming, body_at, &mut held, &admitted, manner);
             let bytes = Box::pin(told).await?;
-            say(client, Local { status: 200, bytes }, manner, record).await
+            say(client, Local { status: 200, bytes }, manner, record).await.map(Served::Whole)
         }
         Ok(task) => {
             let request = ModelRequest { task, incoming, body_at, held, admitted };
-            // In memory of its own: a request whose body is slow does not hold it.
-            task::boxed(|| serve_model(shard, client, request, manner, record)).await
+            // In memory of its own: neither a request whose body is slow nor a stream that has begun holds it.
+            task::boxed(|| ask_model(shard, client, request, manner, record)).await
         }
         Err(Some(failure)) => Err(Some(failure)),
         Err(None) => {
             let spent = if moderates { admit::spend_none(shard, &admitted, manner).await? } else { None };
             let answer = Box::pin(local::answer(shard, client, incoming, body_at, &admitted, manner)).await?;
             drop(spent); // what was reserved is back before the client can ask again
-            say(client, answer, manner, record).await
+            say(client, answer, manner, record).await.map(Served::Whole)
         }
     }
 }
@@ -134,13 +139,31 @@ struct ModelRequest<'a> {
     admitted: Admitted,
 }
 
-async fn serve_model(
+/// What has become of a request.
+enum Served {
+    /// It has been answered.
+    Whole(After),
+    /// There is an answer to bring.
+    Begun(Begun),
+}
+
+/// An answer that has begun, and what its request holds until it is over.
+struct Begun {
+    outgoing: Outgoing,
+    spent: Option<Charged>,
+    _running: Place,
+    /// Of memory, for an answer that is whole.
+    _held: Option<crate::world::Reservation>,
+}
+
+/// Has a model asked, until there is content to bring.
+async fn ask_model(
     shard: &Rc<Shard>,
     client: &mut Client,
     request: ModelRequest<'_>,
     manner: &mut Manner,
     record: &mut Record,
-) -> Result<After, Exit> {
+) -> Result<Served, Exit> {
     let ModelRequest { task, incoming, body_at, mut held, admitted } = request;
     let body = incoming.buffer.get(body_at..).unwrap_or_default();
     let Understood { mut view, texts, deployment, mut spent } =
@@ -151,7 +174,7 @@ async fn serve_model(
     let mut patience = Patience::new(shard, client, manner, deadline_us, comments);
     let caller = admitted.caller.as_deref();
     let who = Who { caller, address };
-    let _running = enter(&mut patience, who).await?;
+    let running = enter(&mut patience, who).await?;
     shard.retries.deposit(clock::now_ms());
     let profile = shard.world.guard.profile(caller.and_then(|caller| caller.guard).or(deployment.guard));
     let mut language = Language::En;
@@ -183,7 +206,7 @@ async fn serve_model(
         Ok(Found::Ask(kept)) => kept,
         Ok(Found::Served(after)) => {
             settle(shard, &mut spent, record);
-            return Ok(after);
+            return Ok(Served::Whole(after));
         }
         Err(exit) => {
             settle(shard, &mut spent, record); // what was given before it left
@@ -200,18 +223,19 @@ async fn serve_model(
     // From here on nothing is tried again: a stream of minutes does not hold its request.
     drop((asked, patience));
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
-    let _held = (!outgoing.answered.is_stream()).then_some(held);
-    pin!(bring(shard, client, outgoing, (manner, record), &mut spent)).await
+    let held = (!outgoing.answered.is_stream()).then_some(held);
+    Ok(Served::Begun(Begun { outgoing, spent, _running: running, _held: held }))
 }
 
 /// Brings an answer that has begun to the client. What it has used is settled before the client can ask again.
 async fn bring(
     shard: &Rc<Shard>,
     client: &mut Client,
-    mut outgoing: Outgoing,
+    begun: Begun,
     (manner, record): (&Manner, &mut Record),
-    spent: &mut Option<Charged>,
 ) -> Result<After, Exit> {
+    let Begun { mut outgoing, mut spent, _running, _held } = begun;
+    let spent = &mut spent;
     let is_stream = outgoing.answered.is_stream();
     if let Some(screen) = &mut outgoing.screen {
         let result = Box::pin(screen.answer(shard, &mut outgoing.answered)).await;
@@ -226,7 +250,11 @@ async fn bring(
     if !is_stream {
         settle(shard, spent, record);
     }
-    let after = pin!(relay::answer(shard, client, outgoing, manner, record)).await;
+    let after = match relay::prepare(shard, outgoing, manner, record) {
+        Ok(Prepared::Whole(answer)) => pin!(relay::send(shard, client, answer, manner)).await,
+        Ok(Prepared::Stream(relay)) => task::boxed(|| relay.run(client, record)).await,
+        Err(failure) => Err(Some(failure)),
+    };
     settle(shard, spent, record);
     after
 }

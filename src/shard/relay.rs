@@ -42,17 +42,24 @@ pub struct Outgoing {
     pub limits: Limits,
 }
 
-/// Brings an answer to the client.
+/// An answer that is ready to go.
+pub enum Prepared<'a> {
+    /// Whole, with its head.
+    Whole(Vec<u8>),
+    /// A stream, whose head goes with its first events.
+    Stream(Relay<'a>),
+}
+
+/// Makes an answer ready to go.
 ///
 /// # Errors
-/// `None`: the client is gone. Nothing else: what fails after the first byte is shown in the answer itself.
-pub async fn answer(
-    shard: &Rc<Shard>,
-    client: &mut Client,
+/// There is nothing to bring.
+pub fn prepare<'a>(
+    shard: &'a Rc<Shard>,
     outgoing: Outgoing,
-    manner: &Manner,
+    manner: &'a Manner,
     record: &mut Record,
-) -> Result<After, Exit> {
+) -> Result<Prepared<'a>, Failure> {
     let Outgoing { answered, screen, mut kept, limits } = outgoing;
     record.status = answered.status;
     let Answered { status, content_type, content, passed, endpoint_lines, endpoint, in_flight } = *answered;
@@ -65,13 +72,12 @@ pub async fn answer(
         kind_line(&content_type, &mut head);
     }
     if let Some(what) = content.unfit(manner) {
-        return Err(Some(broken(what)));
+        return Err(broken(what));
     }
     let notes = flight::Head { content_type, endpoint_lines, model: record.stand_in() };
     match content {
-        Content::None => Err(Some(broken("sent nothing"))),
+        Content::None => Err(broken("sent nothing")),
         Content::Whole { buffer, start, answer, model, base64 } => {
-            drop(in_flight);
             let body = buffer.get(start..).unwrap_or_default();
             let is_clean = screen.is_none_or(|screen| screen.is_clean());
             let keep = |body: &[u8]| {
@@ -81,12 +87,9 @@ pub async fn answer(
             };
             let out = whole(shard, head, body, &answer, (&model, base64), manner, keep);
             shard.buffers.give(buffer);
-            let out = pin!(client.post_from(out, 0)).await.map_err(|_| None)?;
-            shard.buffers.give(out);
-            Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
+            Ok(Prepared::Whole(out))
         }
         Content::Stream { upstream, buffer, out, reader, stream, keep_alive } => {
-            let _streaming = Streaming::new(shard);
             if !manner.begun {
                 end_stream_head(manner, &mut head);
             }
@@ -106,10 +109,36 @@ pub async fn answer(
                 full: 0,
             };
             let source = Some(Box::new(source));
-            let mut relay = Relay { shard, manner, source, kept, following: None, last_us: 0 };
-            relay.run(client, head, out, record).await
+            let _streaming = Streaming::new(shard);
+            let relay = Relay {
+                shard,
+                manner,
+                head,
+                first: out,
+                source,
+                kept,
+                following: None,
+                last_us: 0,
+                _streaming,
+            };
+            Ok(Prepared::Stream(relay))
         }
     }
+}
+
+/// Writes a whole answer.
+///
+/// # Errors
+/// `None`: the client is gone.
+pub async fn send(
+    shard: &Shard,
+    client: &mut Client,
+    answer: Vec<u8>,
+    manner: &Manner,
+) -> Result<After, Exit> {
+    let spare = pin!(client.post_from(answer, 0)).await.map_err(|_| None)?;
+    shard.buffers.give(spare);
+    Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
 }
 
 /// Appends the field that says what an answer is.
@@ -205,26 +234,29 @@ pub fn whole(
     out
 }
 
-struct Relay<'a> {
+/// A streamed answer on its way to the client who asked for it.
+pub struct Relay<'a> {
     shard: &'a Rc<Shard>,
     manner: &'a Manner,
+    /// What the client gets first: the head of its answer, and events.
+    head: Vec<u8>,
+    first: Vec<u8>,
     /// `None`: others read it too, and it is brought to all of them.
     source: Option<Box<Source>>,
     /// What becomes of the answer besides.
     kept: Option<Box<Kept>>,
     following: Option<Following>,
     last_us: u64,
+    _streaming: Streaming<'a>,
 }
 
 impl Relay<'_> {
-    async fn run(
-        &mut self,
-        client: &mut Client,
-        head: Vec<u8>,
-        first: Vec<u8>,
-        record: &mut Record,
-    ) -> Result<After, Exit> {
-        let result = self.bring(client, head, first, record).await;
+    /// Brings it.
+    ///
+    /// # Errors
+    /// `None`: the client is gone. Nothing else: what fails after the first byte is shown in the answer itself.
+    pub async fn run(mut self, client: &mut Client, record: &mut Record) -> Result<After, Exit> {
+        let result = pin!(self.bring(client, record)).await;
         let Some(source) = self.source.take() else { return result };
         let clean = matches!(result, Ok(After::KeepAlive | After::Close));
         record.stream_ends(&source.stream, clean && source.is_over());
@@ -238,16 +270,10 @@ impl Relay<'_> {
         result
     }
 
-    async fn bring(
-        &mut self,
-        client: &mut Client,
-        head: Vec<u8>,
-        first: Vec<u8>,
-        record: &mut Record,
-    ) -> Result<After, Exit> {
-        let mut wire = head;
+    async fn bring(&mut self, client: &mut Client, record: &mut Record) -> Result<After, Exit> {
+        let (mut wire, first) = (std::mem::take(&mut self.head), std::mem::take(&mut self.first));
         let Some(source) = &mut self.source else { return Err(None) };
-        let (first, failure) = source.screened(self.shard, first, Vec::new(), None).await;
+        let (first, failure) = pin!(source.screened(self.shard, first, Vec::new(), None)).await;
         let mut over = source.is_over();
         self.note(record, &first, failure.as_ref());
         frame(self.manner, &first, &mut wire);
@@ -255,9 +281,9 @@ impl Relay<'_> {
         if over && failure.is_none() {
             end(self.manner, &mut wire);
         }
-        self.write(client, wire, 0, record).await?;
+        pin!(self.write(client, wire, 0, record)).await?;
         if let Some(failure) = failure {
-            return self.break_off(client, vec![0; GAP], &failure, record).await;
+            return Box::pin(self.break_off(client, vec![0; GAP], &failure, record)).await;
         }
         self.last_us = self.shard.clock.now_us();
         let park_us = self.last_us + PARK_AFTER_US;
@@ -265,11 +291,11 @@ impl Relay<'_> {
         while !over {
             let Some(source) = &mut self.source else {
                 let Some(following) = self.following.take() else { return Err(None) };
-                return shared::follow(self.shard, client, self.manner, following, record).await;
+                return Box::pin(shared::follow(self.shard, client, self.manner, following, record)).await;
             };
             let result = match &self.kept {
-                None => read(self.shard, source, client).await,
-                Some(_) => self.read_kept(client, record).await,
+                None => pin!(read(self.shard, source, client)).await,
+                Some(_) => Box::pin(self.read_kept(client, record)).await,
             };
             let failure = match result {
                 Ok(()) => None,
@@ -278,7 +304,8 @@ impl Relay<'_> {
             };
             let Some(source) = &mut self.source else {
                 let Some(failure) = failure else { continue };
-                return break_off(self.shard, client, self.manner, vec![0; GAP], &failure, record).await;
+                let out = vec![0; GAP];
+                return Box::pin(break_off(self.shard, client, self.manner, out, &failure, record)).await;
             };
             record.gap(self.shard, &mut self.last_us);
             if !parked && self.last_us > park_us {
@@ -286,18 +313,18 @@ impl Relay<'_> {
                 client.park();
             }
             let out = source.events_buffer(self.shard, GAP);
-            let (mut out, failure) = source.events(self.shard, out, failure).await;
+            let (mut out, failure) = pin!(source.events(self.shard, out, failure)).await;
             over = source.is_over();
             self.note(record, out.get(GAP..).unwrap_or_default(), failure.as_ref());
             if let Some(failure) = failure {
-                return self.break_off(client, out, &failure, record).await;
+                return Box::pin(self.break_off(client, out, &failure, record)).await;
             }
             let start = frame_in_place(self.manner, &mut out);
             if over {
                 end(self.manner, &mut out);
             }
             if out.len() > start {
-                self.write(client, out, start, record).await?;
+                pin!(self.write(client, out, start, record)).await?;
             } else {
                 self.shard.buffers.give(out);
             }
@@ -391,7 +418,7 @@ impl Relay<'_> {
         let (Some(source), Some(kept)) = (&mut self.source, &self.kept) else { return Ok(()) };
         let buffer = source.take_buffer(self.shard, || client.unsent());
         let Limits { idle, deadline_us } = source.limits;
-        let mut reading = source.read(buffer);
+        let mut reading = source.read(buffer, self.shard);
         let read = poll_fn(|cx| match reading.as_mut().poll(cx) {
             Poll::Ready(read) => Poll::Ready(Some(read)),
             Poll::Pending => kept.poll_joined(cx).map(|()| None),
@@ -423,7 +450,8 @@ async fn read(shard: &Shard, source: &mut Source, client: &Client) -> Result<(),
     let buffer = source.take_buffer(shard, || client.unsent());
     let Limits { idle, deadline_us } = source.limits;
     let Some(upstream) = &mut source.upstream else { return Err(None) };
-    let reading = shard.limited(client, idle, deadline_us, pin!(upstream.read(buffer))).await;
+    let reading =
+        pin!(shard.limited(client, idle, deadline_us, pin!(upstream.receive(buffer, &shard.buffers)))).await;
     source.took(reading)
 }
 

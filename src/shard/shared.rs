@@ -74,8 +74,10 @@ async fn read_on(
                 None => return Ended::Left,
             }
         }
-        let buffer = if reading.is_none() { source.take_buffer(shard, || 0) } else { Vec::new() };
-        let mut pending = reading.take().unwrap_or_else(|| source.read(buffer));
+        let mut pending = reading.take().unwrap_or_else(|| {
+            let buffer = source.take_buffer(shard, || 0);
+            source.read(buffer, shard)
+        });
         let read = one_read(shard, &timer, source.limits.idle, &kept, &mut pending).await;
         let failure = match source.finish(read) {
             Ok(()) => None,

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use super::Shard;
 use super::answered::Limits;
@@ -53,11 +54,11 @@ pub type Reading = Pin<Box<dyn Future<Output = (Upstream, io::Result<usize>, Vec
 impl Source {
     /// Begins to read. The connection comes back by [`Source::took`].
     #[must_use]
-    pub fn read(&mut self, buffer: Vec<u8>) -> Reading {
-        let upstream = self.upstream.take();
+    pub fn read(&mut self, buffer: Option<Vec<u8>>, shard: &Shard) -> Reading {
+        let (upstream, buffers) = (self.upstream.take(), Rc::clone(&shard.buffers));
         Box::pin(async move {
             let Some(mut upstream) = upstream else { return std::future::pending().await };
-            let (result, buffer) = upstream.read(buffer).await;
+            let (result, buffer) = upstream.receive(buffer, &buffers).await;
             (upstream, result, buffer)
         })
     }
@@ -83,16 +84,11 @@ impl Source {
         self.reader.done()
     }
 
-    /// The buffer for the next read, for a client that has still to get `unsent` bytes: one that is behind gets small
-    /// pieces, the last of which is what is held when it stops reading.
-    pub fn take_buffer(&mut self, shard: &Shard, unsent: impl FnOnce() -> usize) -> Vec<u8> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        if buffer.capacity() == 0 {
-            let wide = self.full >= FULL_MIN && unsent() < BEHIND;
-            buffer = if wide { shard.buffers.large() } else { shard.buffers.small() };
-        }
-        buffer
+    /// The buffer for the next read, for a client that has still to get `unsent` bytes; `None`: a small one will do, when something
+    /// has come. One that is behind gets small pieces, the last of which is what is held when it stops reading.
+    pub fn take_buffer(&mut self, shard: &Shard, unsent: impl FnOnce() -> usize) -> Option<Vec<u8>> {
+        shard.buffers.give(std::mem::take(&mut self.buffer));
+        (self.full >= FULL_MIN && unsent() < BEHIND).then(|| shard.buffers.large())
     }
 
     /// Takes what a read has given. The end of the connection is told to the reader.

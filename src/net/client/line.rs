@@ -18,7 +18,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use monoio::buf::IoBufMut;
 use monoio::io::AsyncWriteRent;
 
 use super::Stop;
@@ -68,13 +67,13 @@ impl Inbox {
         self.changes.set(self.changes.get().wrapping_add(1));
     }
 
-    /// The buffer for the next read.
-    fn take(&self) -> Vec<u8> {
+    /// The buffer for the next read; `None`: a small one, once there is something.
+    fn take(&self) -> Option<Vec<u8>> {
         if self.tls.is_some() {
-            return self.buffers.large(); // a whole record fits
+            return Some(self.buffers.large()); // a whole record fits
         }
-        let lent = if self.lent.get() { std::mem::take(&mut *self.bytes.borrow_mut()) } else { Vec::new() };
-        if lent.capacity() == 0 { self.buffers.small() } else { lent }
+        let lent = self.lent.get().then(|| std::mem::take(&mut *self.bytes.borrow_mut()));
+        lent.filter(|lent| lent.capacity() > 0)
     }
 
     /// Puts what was read behind what is held.
@@ -276,26 +275,23 @@ async fn pump(stream: Shared, inbox: Rc<Inbox>) -> std::convert::Infallible {
             }
         }
         inbox.park.set(false);
-        let bytes = inbox.take();
-        let (start, end) = (bytes.len(), bytes.capacity());
-        let slice = bytes.slice_mut(start..end);
+        let into = inbox.take();
         // SAFETY: one task; the reference lives in this future only, and a read and a write may run side by side.
         let socket = unsafe { &mut *stream.get() };
-        let mut reading = socket.reading(slice);
+        let mut reading = socket.receive(into, &inbox.buffers);
         let early = std::future::poll_fn(|cx| match Pin::new(&mut reading).poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending if inbox.park.get() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         })
         .await;
-        let (result, slice) = match early {
+        let (result, read) = match early {
             Some(done) => done,
             None => {
                 reading.cancel();
                 reading.await
             }
         };
-        let read = slice.into_inner();
         // SAFETY: as in `poll_readable`.
         let has_sent = unsafe { &*stream.get() }.has_sent();
         if inbox.park.get() && matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED))

@@ -10,14 +10,18 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use io_uring::{IoUring, opcode, squeue, types};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use slab::Slab;
 
-use crate::net::buffer::Buffers;
+use super::group::{self, Group};
+use super::socket::poll_first;
+use crate::net::buffer::{self, Buffers};
 use crate::net::calls;
 
 /// `IORING_ENTER_GETEVENTS` (io_uring_enter(2)): run what was deferred.
 const GET_EVENTS: u32 = 1;
+/// The number of the ring's own buffers, of which there is one group.
+const GROUP: u16 = 0;
 /// Completions that nobody waits for.
 const NOBODY: u64 = u64::MAX;
 /// The completion that says that another thread has woken a task.
@@ -37,10 +41,20 @@ enum State {
     Waiting(Waker),
     /// A send with the kernel that nobody has to wait for.
     Posted(Posted),
+    /// A read with the kernel that has no buffer yet; who waits, and where buffers come from.
+    Receiving(Waker, Rc<Buffers>),
+    /// What it has come to.
+    Received(i32, Vec<u8>),
     /// What the kernel has said.
     Done(i32),
     /// With the kernel, and nobody waits; what it works on.
     Left(#[expect(dead_code, reason = "kept until it completes")] Box<dyn Any>),
+}
+
+impl State {
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Done(_) | Self::Received(..))
+    }
 }
 
 /// What is sent while its sender goes on.
@@ -53,10 +67,21 @@ struct Posted {
     waker: Option<Waker>,
 }
 
+enum Grouped {
+    /// Nobody has asked for them.
+    Unasked,
+    /// The kernel does not take them.
+    Denied,
+    /// The kernel has them. Dropped after the ring.
+    There(Group),
+}
+
 /// The ring. Used by its own thread only.
 pub(in crate::net) struct Driver {
     ring: IoUring,
     operations: Slab<Operation>,
+    /// Buffers for reads that have none, once there was one.
+    group: Grouped,
     /// Written to by other threads.
     event: OwnedFd,
     /// Whether a poll of `event` is with the kernel.
@@ -79,7 +104,7 @@ impl Driver {
         }
         // SAFETY: as above; nobody else owns it.
         let event = unsafe { OwnedFd::from_raw_fd(event) };
-        Ok(Self { ring, operations: Slab::new(), event, is_armed: false })
+        Ok(Self { ring, operations: Slab::new(), group: Grouped::Unasked, event, is_armed: false })
     }
 
     /// What other threads write to.
@@ -115,6 +140,46 @@ impl Driver {
         key
     }
 
+    /// Reads from `fd` with the next [`Driver::turn`] into one of the ring's own buffers, which comes with the result; its key.
+    /// `None`: there are none.
+    pub fn receive(&mut self, fd: &Rc<OwnedFd>, buffers: &Rc<Buffers>, cx: &Context<'_>) -> Option<usize> {
+        if matches!(self.group, Grouped::Unasked) {
+            let mut group = Group::new();
+            // SAFETY: the memory is the group's, which lives as long as the ring.
+            let taken =
+                unsafe { self.ring.submitter().register_buf_ring(group.address(), group::ENTRIES, GROUP) };
+            group.grow(buffers);
+            self.group = if taken.is_ok() { Grouped::There(group) } else { Grouped::Denied };
+        }
+        if matches!(self.group, Grouped::Denied) {
+            return None;
+        }
+        let receive =
+            opcode::Recv::new(types::Fd(fd.as_raw_fd()), std::ptr::null_mut(), buffer::SMALL as u32);
+        let entry = receive.buf_group(GROUP).build().flags(squeue::Flags::BUFFER_SELECT);
+        let state = State::Receiving(cx.waker().clone(), Rc::clone(buffers));
+        let key = self.operations.insert(Operation { state, fd: Rc::clone(fd) });
+        self.push(&poll_first(entry).user_data(key as u64));
+        Some(key)
+    }
+
+    /// What [`Driver::receive`] has come to, with the buffer; its key is free then.
+    pub fn poll_received(&mut self, key: usize, cx: &Context<'_>) -> Poll<(i32, Vec<u8>)> {
+        match self.operations.get_mut(key).map(|operation| &mut operation.state) {
+            Some(State::Receiving(waker, _)) => {
+                if !waker.will_wake(cx.waker()) {
+                    waker.clone_from(cx.waker());
+                }
+                Poll::Pending
+            }
+            Some(State::Received(..)) => match self.operations.remove(key).state {
+                State::Received(result, bytes) => Poll::Ready((result, bytes)),
+                _ => Poll::Ready((-libc::EBADF, Vec::new())),
+            },
+            _ => Poll::Ready((-libc::EBADF, Vec::new())),
+        }
+    }
+
     /// Whether operation `key` has completed; its key is free then.
     pub fn has_ended(&mut self, key: usize) -> bool {
         match self.operations.get(key).map(|operation| &operation.state) {
@@ -143,13 +208,13 @@ impl Driver {
                 posted.waker = Some(cx.waker().clone());
                 Poll::Pending
             }
-            State::Left(_) => Poll::Pending,
+            State::Left(_) | State::Receiving(..) | State::Received(..) => Poll::Pending,
         }
     }
 
     /// Asks the kernel to give operation `key` up. It completes all the same, with what had come or `ECANCELED`.
     pub fn cancel(&mut self, key: usize) {
-        if self.operations.get(key).is_some_and(|operation| !matches!(operation.state, State::Done(_))) {
+        if self.operations.get(key).is_some_and(|operation| !operation.state.is_over()) {
             self.push(&opcode::AsyncCancel::new(key as u64).build().user_data(NOBODY));
         }
     }
@@ -159,9 +224,11 @@ impl Driver {
         self.cancel(key);
         let Some(operation) = self.operations.get_mut(key) else { return };
         match std::mem::replace(&mut operation.state, State::Done(0)) {
-            State::Done(_) => drop(self.operations.remove(key)),
+            State::Done(_) | State::Received(..) => drop(self.operations.remove(key)),
             State::Posted(posted) => operation.state = State::Left(Box::new(posted.bytes)),
-            State::Waiting(_) | State::Left(_) => operation.state = State::Left(memory()),
+            State::Waiting(_) | State::Receiving(..) | State::Left(_) => {
+                operation.state = State::Left(memory());
+            }
         }
     }
 
@@ -183,7 +250,7 @@ impl Driver {
 
     /// Operations that have not completed.
     pub fn under_way(&self) -> usize {
-        self.operations.iter().filter(|(_, operation)| !matches!(operation.state, State::Done(_))).count()
+        self.operations.iter().filter(|(_, operation)| !operation.state.is_over()).count()
     }
 
     /// Gives up all that is under way.
@@ -217,7 +284,7 @@ impl Driver {
     }
 
     fn take(&mut self) {
-        let Self { ring, operations, event, is_armed } = self;
+        let Self { ring, operations, group, event, is_armed } = self;
         for entry in ring.completion() {
             match entry.user_data() {
                 NOBODY => {}
@@ -227,13 +294,15 @@ impl Driver {
                     unsafe { libc::read(event.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
                     *is_armed = false;
                 }
-                key => completed(operations, key as usize, entry.result()),
+                key => completed(operations, group, key as usize, &entry),
             }
         }
     }
 }
 
-fn completed(operations: &mut Slab<Operation>, key: usize, result: i32) {
+fn completed(operations: &mut Slab<Operation>, group: &mut Grouped, key: usize, entry: &cqueue::Entry) {
+    let result = entry.result();
+    let number = cqueue::buffer_select(entry.flags()).map(usize::from);
     let Some(operation) = operations.get_mut(key) else { return };
     match std::mem::replace(&mut operation.state, State::Done(result)) {
         State::Waiting(waker) => waker.wake(),
@@ -246,7 +315,26 @@ fn completed(operations: &mut Slab<Operation>, key: usize, result: i32) {
                 waker.wake();
             }
         }
-        State::Left(_) => drop(operations.remove(key)),
-        State::Done(_) => {}
+        State::Receiving(waker, buffers) => {
+            let mut bytes = Vec::new();
+            if let Grouped::There(group) = group {
+                match number {
+                    Some(number) => {
+                        bytes = group.take(number, usize::try_from(result).unwrap_or(0), &buffers)
+                    }
+                    None if result == -libc::ENOBUFS => group.grow(&buffers),
+                    None => {}
+                }
+            }
+            operation.state = State::Received(result, bytes);
+            waker.wake();
+        }
+        State::Left(_) => {
+            if let (Grouped::There(group), Some(number)) = (group, number) {
+                group.give_back(number);
+            }
+            drop(operations.remove(key));
+        }
+        State::Done(_) | State::Received(..) => {}
     }
 }

@@ -5,6 +5,8 @@
 //!   with the same call that waits for completions. A write at once would wake its peer each time; a batch wakes it once.
 //!   `DEFER_TASKRUN` and `SINGLE_ISSUER` keep the kernel from interrupting the thread.
 //! - Operations own their memory and their descriptor until they complete ([`driver`]), whoever drops what waits for them.
+//! - Small sends are posted: nobody is woken when they have gone out. Reads that may take long take a buffer only when bytes have
+//!   come ([`group`]), and poll first.
 //! - A waker is an [`std::sync::Arc`] of a few words; from another thread it goes through a lock-free queue and an eventfd.
 //!
 //! Sockets here are in blocking mode: the kernel answers an entry on one that is not with `EAGAIN` and does not wait.
@@ -12,6 +14,7 @@
 
 pub(super) mod driver;
 pub(super) mod executor;
+mod group;
 pub(super) mod operation;
 mod sleep;
 mod socket;
@@ -20,4 +23,4 @@ mod tests;
 
 pub(super) use executor::{Executor, current, pass, spawn};
 pub(super) use sleep::Sleep;
-pub(super) use socket::{Reading, Socket};
+pub(super) use socket::{Receiving, Socket};

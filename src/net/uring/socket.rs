@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use io_uring::{opcode, squeue, types};
 use monoio::BufResult;
-use monoio::buf::{IoBuf, IoBufMut};
+use monoio::buf::{IoBuf, IoBufMut, SliceMut};
 use socket2::{Domain, SockAddr, Type};
 
 use super::Executor;
@@ -103,6 +103,15 @@ impl Socket {
         Reading { pending: Pending::new(self, buf) }
     }
 
+    /// Reads once, into `into` behind what it holds or into a buffer that is had when bytes have come.
+    pub fn receive<'a>(&'a self, into: Option<Vec<u8>>, buffers: &'a Rc<Buffers>) -> Receiving<'a> {
+        let step = match into {
+            Some(bytes) => Step::Into(self.read(spare(bytes))),
+            None => Step::Any(None),
+        };
+        Receiving { socket: self, buffers, is_cancelled: false, step }
+    }
+
     /// Sends `bytes[start..]` without anybody waiting for it; the memory goes to `buffers`. One that fails shuts the connection
     /// down.
     ///
@@ -168,7 +177,7 @@ impl AsRawFd for Socket {
 }
 
 /// Sets the flag, which the crate has no name for, where the kernel looks for it: `ioprio`, the third and fourth byte.
-fn poll_first(mut entry: squeue::Entry) -> squeue::Entry {
+pub(super) fn poll_first(mut entry: squeue::Entry) -> squeue::Entry {
     // SAFETY: an entry is what the kernel reads, 64 bytes, and any value of these two is one.
     unsafe { (&raw mut entry).cast::<u16>().add(1).write(POLL_FIRST) };
     entry
@@ -203,5 +212,82 @@ impl<T: IoBufMut> Future for Reading<'_, T> {
             }
             (result, buf)
         })
+    }
+}
+
+/// The capacity of `bytes` behind what it holds.
+fn spare(bytes: Vec<u8>) -> SliceMut<Vec<u8>> {
+    let (start, end) = (bytes.len(), bytes.capacity());
+    bytes.slice_mut(start..end)
+}
+
+/// A read that is under way, into a buffer that it has or that the ring has for it.
+pub(in crate::net) struct Receiving<'a> {
+    socket: &'a Socket,
+    buffers: &'a Rc<Buffers>,
+    is_cancelled: bool,
+    step: Step<'a>,
+}
+
+enum Step<'a> {
+    /// The kernel takes a buffer when there is something.
+    Any(Option<usize>),
+    Into(Reading<'a, SliceMut<Vec<u8>>>),
+}
+
+impl Receiving<'_> {
+    /// Asks for its end; what has come is still had.
+    pub fn cancel(&mut self) {
+        self.is_cancelled = true;
+        match &self.step {
+            Step::Any(Some(key)) => self.socket.executor.driver.borrow_mut().cancel(*key),
+            Step::Any(None) => {}
+            Step::Into(reading) => reading.cancel(),
+        }
+    }
+}
+
+impl Future for Receiving<'_> {
+    type Output = BufResult<usize, Vec<u8>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            let has_one = match &mut this.step {
+                Step::Into(reading) => {
+                    return Pin::new(reading).poll(cx).map(|(result, bytes)| (result, bytes.into_inner()));
+                }
+                Step::Any(Some(key)) => {
+                    let polled = this.socket.executor.driver.borrow_mut().poll_received(*key, cx);
+                    let Poll::Ready((result, bytes)) = polled else { return Poll::Pending };
+                    this.step = Step::Any(None);
+                    if result != -libc::ENOBUFS {
+                        let error = || io::Error::from_raw_os_error(-result);
+                        return Poll::Ready((usize::try_from(result).map_err(|_| error()), bytes));
+                    }
+                    false
+                }
+                Step::Any(key) => {
+                    let mut driver = this.socket.executor.driver.borrow_mut();
+                    *key = driver.receive(&this.socket.fd, this.buffers, cx);
+                    key.is_some()
+                }
+            };
+            match has_one {
+                true => return Poll::Pending,
+                false if this.is_cancelled => {
+                    return Poll::Ready((Err(io::Error::from_raw_os_error(libc::ECANCELED)), Vec::new()));
+                }
+                false => this.step = Step::Into(this.socket.read(spare(this.buffers.small()))),
+            }
+        }
+    }
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        if let Step::Any(Some(key)) = self.step {
+            self.socket.executor.driver.borrow_mut().leave(key, || Box::new(()));
+        }
     }
 }

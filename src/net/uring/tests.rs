@@ -14,6 +14,7 @@ use std::time::Duration;
 use monoio::buf::IoBufMut;
 
 use super::*;
+use crate::net::buffer::Buffers;
 use crate::net::clock;
 use crate::net::handoff::Door;
 use crate::net::listener::Role;
@@ -97,6 +98,118 @@ fn a_read_that_is_given_up_loses_nothing() {
                 }
             }
         }
+    });
+}
+
+#[test]
+fn what_is_posted_comes_before_what_is_written() {
+    on_ring(|executor| async move {
+        let buffers = Rc::new(Buffers::default());
+        let (socket, mut far) = pair(&executor);
+        let mut expected = Vec::new();
+        let reader = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(30)); // the socket fills meanwhile
+            let mut came = Vec::new();
+            far.read_to_end(&mut came).unwrap();
+            came
+        });
+        for round in 0..400u32 {
+            let mut bytes = buffers.large();
+            bytes.resize(6000, (round % 251) as u8);
+            expected.extend_from_slice(&bytes[100..]);
+            if let Err(mut rest) = socket.post(bytes, 100, &buffers) {
+                rest.drain(..100);
+                while !rest.is_empty() {
+                    let (result, back) = socket.write(rest).await;
+                    rest = back;
+                    rest.drain(..result.unwrap());
+                }
+            }
+        }
+        socket.sent().await;
+        assert!(socket.has_sent());
+        drop(socket);
+        assert!(reader.join().unwrap() == expected);
+    });
+}
+
+#[test]
+fn a_post_that_fails_shuts_the_connection_down() {
+    on_ring(|executor| async move {
+        let buffers = Rc::new(Buffers::default());
+        let (socket, far) = pair(&executor);
+        let mut other = far.try_clone().unwrap();
+        far.shutdown(std::net::Shutdown::Read).unwrap();
+        assert!(socket.post(b"for nobody".to_vec(), 0, &buffers).is_ok());
+        assert!(read(&socket, 64).await.is_empty(), "whoever reads finds out");
+        assert!(socket.has_sent());
+        assert_eq!(other.read(&mut [0; 8]).unwrap(), 0, "and so does the peer");
+    });
+}
+
+#[test]
+fn reads_without_a_buffer_get_what_has_come() {
+    const READERS: usize = 300; // more than there are buffers
+    on_ring(|executor| async move {
+        let buffers = Rc::new(Buffers::default());
+        let left = Rc::new(Cell::new(READERS));
+        let mut ends = Vec::new();
+        for at in 0..READERS {
+            let (socket, far) = pair(&executor);
+            ends.push(far);
+            let (left, buffers) = (Rc::clone(&left), Rc::clone(&buffers));
+            let task = async move {
+                for round in 0..3 {
+                    let (result, bytes) = socket.receive(None, &buffers).await;
+                    assert_eq!(result.unwrap(), bytes.len());
+                    assert_eq!(bytes, format!("{at} {round}").into_bytes());
+                    buffers.give(bytes);
+                }
+                let (result, bytes) = socket.receive(None, &buffers).await;
+                assert_eq!((result.unwrap(), bytes.len()), (0, 0), "its end");
+                left.set(left.get() - 1);
+            };
+            assert!(spawn(task).is_ok());
+        }
+        for round in 0..3 {
+            for (at, far) in ends.iter_mut().enumerate() {
+                far.write_all(format!("{at} {round}").as_bytes()).unwrap();
+            }
+            for _ in 0..200 {
+                pass().await;
+            }
+        }
+        drop(ends);
+        while left.get() > 0 {
+            pass().await;
+        }
+    });
+}
+
+#[test]
+fn reads_without_a_buffer_are_given_up() {
+    on_ring(|executor| async move {
+        let buffers = Rc::new(Buffers::default());
+        let (socket, mut far) = pair(&executor);
+        for round in 0..2000u32 {
+            let mut reading = socket.receive(None, &buffers);
+            let waker = Context::from_waker(std::task::Waker::noop());
+            assert!(Pin::new(&mut reading).poll(&mut { waker }).is_pending());
+            if round % 2 == 0 {
+                pass().await; // it is with the kernel
+            }
+            match round % 4 {
+                0 | 1 => drop(reading), // more often than there are buffers: none is lost
+                _ => {
+                    reading.cancel();
+                    let (result, bytes) = reading.await;
+                    assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+                    assert!(bytes.is_empty());
+                }
+            }
+        }
+        far.write_all(b"still").unwrap();
+        assert_eq!(socket.receive(None, &buffers).await.1, b"still");
     });
 }
 
