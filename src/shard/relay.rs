@@ -256,7 +256,7 @@ impl Relay<'_> {
     /// # Errors
     /// `None`: the client is gone. Nothing else: what fails after the first byte is shown in the answer itself.
     pub async fn run(mut self, client: &mut Client, record: &mut Record) -> Result<After, Exit> {
-        let result = pin!(self.bring(client, record)).await;
+        let result = self.bring(client, record).await;
         let Some(source) = self.source.take() else { return result };
         let clean = matches!(result, Ok(After::KeepAlive | After::Close));
         record.stream_ends(&source.stream, clean && source.is_over());
@@ -273,7 +273,7 @@ impl Relay<'_> {
     async fn bring(&mut self, client: &mut Client, record: &mut Record) -> Result<After, Exit> {
         let (mut wire, first) = (std::mem::take(&mut self.head), std::mem::take(&mut self.first));
         let Some(source) = &mut self.source else { return Err(None) };
-        let (first, failure) = pin!(source.screened(self.shard, first, Vec::new(), None)).await;
+        let (first, failure) = source.screened(self.shard, first, Vec::new(), None).await;
         let mut over = source.is_over();
         self.note(record, &first, failure.as_ref());
         frame(self.manner, &first, &mut wire);
@@ -281,7 +281,7 @@ impl Relay<'_> {
         if over && failure.is_none() {
             end(self.manner, &mut wire);
         }
-        pin!(self.write(client, wire, 0, record)).await?;
+        self.write(client, wire, 0, record).await?;
         if let Some(failure) = failure {
             return Box::pin(self.break_off(client, vec![0; GAP], &failure, record)).await;
         }
@@ -294,7 +294,7 @@ impl Relay<'_> {
                 return Box::pin(shared::follow(self.shard, client, self.manner, following, record)).await;
             };
             let result = match &self.kept {
-                None => pin!(read(self.shard, source, client)).await,
+                None => read(self.shard, source, client).await,
                 Some(_) => Box::pin(self.read_kept(client, record)).await,
             };
             let failure = match result {
@@ -313,7 +313,7 @@ impl Relay<'_> {
                 client.park();
             }
             let out = source.events_buffer(self.shard, GAP);
-            let (mut out, failure) = pin!(source.events(self.shard, out, failure)).await;
+            let (mut out, failure) = source.events(self.shard, out, failure).await;
             over = source.is_over();
             self.note(record, out.get(GAP..).unwrap_or_default(), failure.as_ref());
             if let Some(failure) = failure {
@@ -324,7 +324,7 @@ impl Relay<'_> {
                 end(self.manner, &mut out);
             }
             if out.len() > start {
-                pin!(self.write(client, out, start, record)).await?;
+                self.write(client, out, start, record).await?;
             } else {
                 self.shard.buffers.give(out);
             }
