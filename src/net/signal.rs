@@ -38,7 +38,7 @@ pub fn wait(millis: u32) -> Option<Signal> {
             libc::sigaddset(&raw mut set, signal);
         }
         let timeout = libc::timespec {
-            tv_sec: libc::time_t::from(millis / 1000),
+            tv_sec: (millis / 1000).into(),
             tv_nsec: libc::c_long::from(millis % 1000) * 1_000_000,
         };
         libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const timeout)

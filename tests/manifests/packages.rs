@@ -229,6 +229,8 @@ fn the_units_fit_the_configuration_that_comes_with_them() {
         let known = corelane(&words.chain(["--help"]).collect::<Vec<_>>());
         assert!(known.status.success(), "{command}: {}", said(&known));
     }
+    // systemd waits for no process that is not its child, as after an upgrade in place: the unit has to.
+    assert!(settings(&service, "ExecStop")[0].contains("while kill -0 \"$MAINPID\""));
     assert!(settings(&service, "SystemCallFilter").iter().any(|calls| calls.contains("io_uring_enter")));
     // What it must not do without saying so.
     assert!(config.server.listen.iter().all(|address| address.ip().is_loopback()), "not open to the network");
