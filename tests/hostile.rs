@@ -197,7 +197,7 @@ fn readers_that_stop_inside_a_stream_are_cheap_and_cut() {
     const READERS: usize = 500;
     let rest = format!("{}{}", models(), model("quick", &["e1"], "upstream_model = \"llama3.2\""));
     let options = flood().into_iter().chain(quick(1)).collect();
-    let fleet = Fleet::start(options, &server("write_timeout = \"6s\""), &rest).ready();
+    let fleet = Fleet::start(options, &server("write_timeout = \"4s\""), &rest).ready();
     let gateway = &fleet.gateway;
     assert_eq!(post(gateway.addr, "/v1/chat/completions", &chat("quick", false)).status, 200);
     let before = resident(gateway);

@@ -140,6 +140,7 @@ struct ModelRequest<'a> {
 }
 
 /// What has become of a request.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and most are the large one")]
 enum Served {
     /// It has been answered.
     Whole(After),
