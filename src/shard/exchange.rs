@@ -153,6 +153,8 @@ struct Begun {
     outgoing: Outgoing,
     spent: Option<Charged>,
     _running: Place,
+    /// Its place among its client's own.
+    _admitted: Admitted,
     /// Of memory, for an answer that is whole.
     _held: Option<crate::world::Reservation>,
 }
@@ -225,7 +227,7 @@ async fn ask_model(
     drop((asked, patience));
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
     let held = (!outgoing.answered.is_stream()).then_some(held);
-    Ok(Served::Begun(Begun { outgoing, spent, _running: running, _held: held }))
+    Ok(Served::Begun(Begun { outgoing, spent, _running: running, _admitted: admitted, _held: held }))
 }
 
 /// Brings an answer that has begun to the client. What it has used is settled before the client can ask again.
@@ -235,7 +237,7 @@ async fn bring(
     begun: Begun,
     (manner, record): (&Manner, &mut Record),
 ) -> Result<After, Exit> {
-    let Begun { mut outgoing, mut spent, _running, _held } = begun;
+    let Begun { mut outgoing, mut spent, _running, _admitted, _held } = begun;
     let spent = &mut spent;
     let is_stream = outgoing.answered.is_stream();
     if let Some(screen) = &mut outgoing.screen {

@@ -462,20 +462,14 @@ impl Line {
     /// # Errors
     /// As [`Line::write`].
     pub async fn sent(&mut self) -> Result<(), Stop> {
-        if self.inbox.cut.get() {
-            return Err(Stop::Deadline); // it has been waited for
-        }
-        self.posted().await
+        if self.inbox.cut.get() { Err(Stop::Deadline) } else { self.posted().await } // what is cut has been waited for
     }
 
     /// Waits for what was posted.
     async fn posted(&self) -> Result<(), Stop> {
-        if self.has_sent() {
-            return Ok(());
-        }
         // SAFETY: one task; a read may run beside it.
         let sent = pin!(unsafe { &*self.stream.get() }.sent());
-        self.in_time(sent).await
+        if self.has_sent() { Ok(()) } else { self.in_time(sent).await }
     }
 
     /// Writes the whole of `bytes` and gives the buffer back.
@@ -595,12 +589,12 @@ impl Line {
                     !self.inbox.lent.get() && !self.inbox.bytes.borrow().is_empty()
                 }
             };
-            if moved { Poll::Ready(Ok(())) } else { self.poll_deadline(cx) }
+            match moved {
+                true => Poll::Ready(Ok(())),
+                false if self.timer.poll_fired(cx) => Poll::Ready(Err(Stop::Deadline)),
+                false => Poll::Pending,
+            }
         })
         .await
-    }
-
-    fn poll_deadline<T>(&self, cx: &Context<'_>) -> Poll<Result<T, Stop>> {
-        if self.timer.poll_fired(cx) { Poll::Ready(Err(Stop::Deadline)) } else { Poll::Pending }
     }
 }
