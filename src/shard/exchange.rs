@@ -46,7 +46,8 @@ pub async fn run(shard: &Rc<Shard>, client: &mut Client, mut incoming: Incoming)
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
     let result = match served {
         Ok(Served::Whole(after)) => Ok(after),
-        Ok(Served::Begun(begun)) => pin!(bring(shard, client, begun, (&manner, &mut record))).await,
+        // In memory of its own too: a request whose body is slow has no room for it.
+        Ok(Served::Begun(begun)) => task::boxed(|| bring(shard, client, begun, (&manner, &mut record))).await,
         Err(exit) => Err(exit),
     };
     let after = match result {
