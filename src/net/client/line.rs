@@ -6,7 +6,6 @@
 //! cancelled *and awaited* (rule 1 of [`crate::net`]) and the socket handed back, so that it can wait without all
 //! this ([`readable`]); in a long stream a poll takes the read's place. Over TLS the pump opens what it has read, and
 //! only the exchange's side writes.
-//! Cost: an exchange holds one small buffer beside its request.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::future::Future;
