@@ -163,7 +163,7 @@ impl Upstream {
     ) -> (io::Result<usize>, Vec<u8>) {
         match &mut self.stream {
             Some(stream) if self.tls.is_none() && into.is_none() => stream.receive(None, buffers).await,
-            _ => self.read(into.unwrap_or_else(|| buffers.small())).await,
+            _ => Box::pin(self.read(into.unwrap_or_else(|| buffers.small()))).await,
         }
     }
 

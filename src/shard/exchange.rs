@@ -37,17 +37,18 @@ use crate::wire::http1::{Framing, Method};
 use crate::world::Who;
 
 /// Runs the exchange and says what becomes of the connection.
-pub async fn run(shard: &Rc<Shard>, client: &mut Client, mut incoming: Incoming) -> After {
+pub async fn run(shard: &Rc<Shard>, client: &mut Client, mut incoming: Box<Incoming>) -> After {
     let _running = Running::new(shard);
     let mut manner = Manner::of(shard, &incoming, client.is_tls());
     let mut record = Record::new(shard, &incoming, &manner, client.peer());
-    let served = pin!(steps(shard, client, &mut incoming, &mut manner, &mut record)).await;
+    // In memory of its own: a stream that has begun does not hold it.
+    let served = task::boxed(|| steps(shard, client, &mut incoming, &mut manner, &mut record)).await;
     manner.keep_alive &= incoming.consumed; // bytes of a body are never read as a request
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
+    drop(incoming);
     let result = match served {
         Ok(Served::Whole(after)) => Ok(after),
-        // In memory of its own too: a request whose body is slow has no room for it.
-        Ok(Served::Begun(begun)) => task::boxed(|| bring(shard, client, begun, (&manner, &mut record))).await,
+        Ok(Served::Begun(begun)) => pin!(bring(shard, client, begun, (&manner, &mut record))).await,
         Err(exit) => Err(exit),
     };
     let after = match result {
@@ -56,7 +57,7 @@ pub async fn run(shard: &Rc<Shard>, client: &mut Client, mut incoming: Incoming)
             record.client_gone();
             After::Close
         }
-        Err(Some(failure)) => tell(shard, client, &manner, &failure, &mut record).await,
+        Err(Some(failure)) => Box::pin(tell(shard, client, &manner, &failure, &mut record)).await,
     };
     record.finish(shard, &manner.request_id);
     after
@@ -141,7 +142,6 @@ struct ModelRequest<'a> {
 }
 
 /// What has become of a request.
-#[expect(clippy::large_enum_variant, reason = "it is moved once, and most are the large one")]
 enum Served {
     /// It has been answered.
     Whole(After),
@@ -149,15 +149,20 @@ enum Served {
     Begun(Begun),
 }
 
-/// An answer that has begun, and what its request holds until it is over.
+/// An answer that has begun.
 struct Begun {
     outgoing: Outgoing,
+    held: Box<Held>,
+}
+
+/// What a request holds until its answer is over.
+struct Held {
     spent: Option<Charged>,
     _running: Place,
     /// Its place among its client's own.
     _admitted: Admitted,
     /// Of memory, for an answer that is whole.
-    _held: Option<crate::world::Reservation>,
+    _memory: Option<crate::world::Reservation>,
 }
 
 /// Has a model asked, until there is content to bring.
@@ -227,8 +232,9 @@ async fn ask_model(
     // From here on nothing is tried again: a stream of minutes does not hold its request.
     drop((asked, patience));
     shard.buffers.give(std::mem::take(&mut incoming.buffer));
-    let held = (!outgoing.answered.is_stream()).then_some(held);
-    Ok(Served::Begun(Begun { outgoing, spent, _running: running, _admitted: admitted, _held: held }))
+    let memory = (!outgoing.answered.is_stream()).then_some(held);
+    let held = Held { spent, _running: running, _admitted: admitted, _memory: memory };
+    Ok(Served::Begun(Begun { outgoing, held: Box::new(held) }))
 }
 
 /// Brings an answer that has begun to the client. What it has used is settled before the client can ask again.
@@ -238,8 +244,8 @@ async fn bring(
     begun: Begun,
     (manner, record): (&Manner, &mut Record),
 ) -> Result<After, Exit> {
-    let Begun { mut outgoing, mut spent, _running, _admitted, _held } = begun;
-    let spent = &mut spent;
+    let Begun { mut outgoing, mut held } = begun;
+    let spent = &mut held.spent;
     let is_stream = outgoing.answered.is_stream();
     if let Some(screen) = &mut outgoing.screen {
         let result = Box::pin(screen.answer(shard, &mut outgoing.answered)).await;
@@ -256,6 +262,7 @@ async fn bring(
     }
     let after = match relay::prepare(shard, outgoing, manner, record) {
         Ok(Prepared::Whole(answer)) => pin!(relay::send(shard, client, answer, manner)).await,
+        // In memory of its own: a request whose body is slow has no room for it.
         Ok(Prepared::Stream(relay)) => task::boxed(|| relay.run(client, record)).await,
         Err(failure) => Err(Some(failure)),
     };

@@ -37,7 +37,7 @@ impl Incoming {
     ///
     /// # Errors
     /// The rule it breaks.
-    pub fn of_stream(shard: &Shard, head: Vec<u8>, whole: bool) -> Result<Self, RequestError> {
+    pub fn of_stream(shard: &Shard, head: Vec<u8>, whole: bool) -> Result<Box<Self>, RequestError> {
         let since_us = shard.clock.now_us();
         match HeadScan::default().find(&head, &shard.limits)? {
             Some(head_bytes) if head_bytes == head.len() => {}
@@ -47,7 +47,7 @@ impl Incoming {
         let announced = announced(&request);
         request.framing = if whole { Framing::None } else { Framing::Close };
         request.keep_alive = true;
-        Ok(Self { buffer: head, request, since_us, announced, http2: true, consumed: false })
+        Ok(Box::new(Self { buffer: head, request, since_us, announced, http2: true, consumed: false }))
     }
 }
 
@@ -65,7 +65,7 @@ pub enum NoRequest {
 ///
 /// # Errors
 /// See [`NoRequest`]; the connection ends in every case.
-pub async fn read(shard: &Shard, client: &mut Client) -> Result<Incoming, NoRequest> {
+pub async fn read(shard: &Shard, client: &mut Client) -> Result<Box<Incoming>, NoRequest> {
     let since_us = shard.clock.now_us();
     let server = &shard.world.config.server;
     client.timer().set(since_us + micros(server.head_timeout));
@@ -87,7 +87,7 @@ pub async fn read(shard: &Shard, client: &mut Client) -> Result<Incoming, NoRequ
     }
     let request = Request::parse(&buffer, &shard.limits).map_err(NoRequest::Refused)?;
     let announced = announced(&request);
-    Ok(Incoming { buffer, request, since_us, announced, http2: false, consumed: false })
+    Ok(Box::new(Incoming { buffer, request, since_us, announced, http2: false, consumed: false }))
 }
 
 /// What a connection does next.

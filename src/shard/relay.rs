@@ -47,7 +47,7 @@ pub enum Prepared<'a> {
     /// Whole, with its head.
     Whole(Vec<u8>),
     /// A stream, whose head goes with its first events.
-    Stream(Relay<'a>),
+    Stream(Box<Relay<'a>>),
 }
 
 /// Makes an answer ready to go.
@@ -121,7 +121,7 @@ pub fn prepare<'a>(
                 last_us: 0,
                 _streaming,
             };
-            Ok(Prepared::Stream(relay))
+            Ok(Prepared::Stream(Box::new(relay)))
         }
     }
 }
@@ -255,7 +255,7 @@ impl Relay<'_> {
     ///
     /// # Errors
     /// `None`: the client is gone. Nothing else: what fails after the first byte is shown in the answer itself.
-    pub async fn run(mut self, client: &mut Client, record: &mut Record) -> Result<After, Exit> {
+    pub async fn run(mut self: Box<Self>, client: &mut Client, record: &mut Record) -> Result<After, Exit> {
         let result = self.bring(client, record).await;
         let Some(source) = self.source.take() else { return result };
         let clean = matches!(result, Ok(After::KeepAlive | After::Close));
@@ -273,7 +273,10 @@ impl Relay<'_> {
     async fn bring(&mut self, client: &mut Client, record: &mut Record) -> Result<After, Exit> {
         let (mut wire, first) = (std::mem::take(&mut self.head), std::mem::take(&mut self.first));
         let Some(source) = &mut self.source else { return Err(None) };
-        let (first, failure) = source.screened(self.shard, first, Vec::new(), None).await;
+        let (first, failure) = match source.screen {
+            None => (first, None),
+            Some(_) => Box::pin(source.screened(self.shard, first, 0, None)).await,
+        };
         let mut over = source.is_over();
         self.note(record, &first, failure.as_ref());
         frame(self.manner, &first, &mut wire);
@@ -313,7 +316,11 @@ impl Relay<'_> {
                 client.park();
             }
             let out = source.events_buffer(self.shard, GAP);
-            let (mut out, failure) = source.events(self.shard, out, failure).await;
+            let (out, failure) = source.events(out, failure);
+            let (mut out, failure) = match source.screen {
+                None => (out, failure),
+                Some(_) => Box::pin(source.screened(self.shard, out, GAP, failure)).await,
+            };
             over = source.is_over();
             self.note(record, out.get(GAP..).unwrap_or_default(), failure.as_ref());
             if let Some(failure) = failure {
@@ -324,7 +331,7 @@ impl Relay<'_> {
                 end(self.manner, &mut out);
             }
             if out.len() > start {
-                self.write(client, out, start, record).await?;
+                pin!(self.write(client, out, start, record)).await?;
             } else {
                 self.shard.buffers.give(out);
             }

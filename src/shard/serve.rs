@@ -1,7 +1,7 @@
 //! From a listening socket to requests: accepting, sharing out, and keeping connections.
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -256,16 +256,20 @@ async fn requests(core: &Rc<Core>, mut client: Client, role: Role) -> End {
 /// One request, from its first byte to what becomes of the connection. What follows the head has memory of its own:
 /// a connection that waits, or whose head is slow, does not hold it.
 async fn one(shard: &Rc<Shard>, client: &mut Client, role: Role) -> After {
-    match head::read(shard, client).await {
-        Ok(incoming) if role == Role::Redirect => Box::pin(redirect(shard, client, incoming)).await,
-        Ok(incoming) => task::boxed(|| exchange::run(shard, client, incoming)).await,
-        Err(NoRequest::Quiet) => After::Close,
-        Err(NoRequest::Refused(error)) => Box::pin(refuse(shard, client, &unfit(error))).await,
-        Err(NoRequest::TimedOut) => {
-            let failure = Failure::new(FailureKind::BodyTimeout, "The request headers did not come in time.");
-            Box::pin(refuse(shard, client, &failure)).await
+    let read = head::read(shard, client).await;
+    let rest: Pin<Box<dyn Future<Output = After> + '_>> = match read {
+        Ok(incoming) if role == Role::Redirect => Box::pin(redirect(shard, client, incoming)),
+        Ok(incoming) => task::boxed(|| exchange::run(shard, client, incoming)),
+        Err(NoRequest::Quiet) => return After::Close,
+        Err(NoRequest::Refused(error)) => {
+            Box::pin(async move { refuse(shard, client, &unfit(error)).await })
         }
-    }
+        Err(NoRequest::TimedOut) => Box::pin(async move {
+            let failure = Failure::new(FailureKind::BodyTimeout, "The request headers did not come in time.");
+            refuse(shard, client, &failure).await
+        }),
+    };
+    rest.await
 }
 
 /// What a request is told that breaks a rule of HTTP.
@@ -275,7 +279,7 @@ pub fn unfit(error: RequestError) -> Failure {
 }
 
 /// Sends a plain request to TLS: the same host, the same target.
-async fn redirect(shard: &Shard, client: &mut Client, incoming: Incoming) -> After {
+async fn redirect(shard: &Shard, client: &mut Client, incoming: Box<Incoming>) -> After {
     let Some((tls, port)) = shard.world.config.server.tls.as_ref().zip(shard.world.redirect_port) else {
         return After::Close;
     };

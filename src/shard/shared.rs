@@ -91,7 +91,11 @@ async fn read_on(
             Err(Some(failure)) => Some(failure),
         };
         let out = source.events_buffer(shard, 0);
-        let (out, failure) = source.events(shard, out, failure).await;
+        let (out, failure) = source.events(out, failure);
+        let (out, failure) = match source.screen {
+            None => (out, failure),
+            Some(_) => Box::pin(source.screened(shard, out, 0, failure)).await,
+        };
         let goes_on = kept.push(&out);
         shard.buffers.give(out);
         if let Some(failure) = failure {

@@ -122,27 +122,11 @@ impl Source {
         out
     }
 
-    /// Appends to `out` the events that may leave now; all of them if the answer is over, or broken by `failure`. What
-    /// breaks it in the end comes back.
-    pub async fn events(
-        &mut self,
-        shard: &Shard,
-        mut out: Vec<u8>,
-        failure: Option<Failure>,
-    ) -> (Vec<u8>, Option<Failure>) {
-        let gap = out.len();
-        let failure = match failure {
-            None => self.pass(&mut out).err(),
-            failure => failure,
-        };
-        if self.screen.is_none() {
-            return (out, failure);
-        }
-        let mut screened = shard.buffers.large();
-        screened.resize(gap, 0);
-        let events = out.split_off(gap);
-        shard.buffers.give(out);
-        self.screened(shard, events, screened, failure).await
+    /// Appends to `out` the events that have come; what they cannot be read for comes back, or the `failure` that there is already.
+    /// If a guard reads them they go through [`Source::screened`] then.
+    pub fn events(&mut self, mut out: Vec<u8>, failure: Option<Failure>) -> (Vec<u8>, Option<Failure>) {
+        let failure = failure.or_else(|| self.pass(&mut out).err());
+        (out, failure)
     }
 
     /// Brings what was read through the stream's state into `out`.
@@ -156,17 +140,20 @@ impl Source {
         Ok(())
     }
 
-    /// Appends to `out` those of `events` and of the ones held back that the guard lets go.
+    /// Those of `events[gap..]` and of the ones held back that the guard lets go now, behind as wide a gap; all of them if the answer
+    /// is over, or broken by `failure`. What breaks it in the end comes back.
     pub async fn screened(
         &mut self,
         shard: &Shard,
         events: Vec<u8>,
-        mut out: Vec<u8>,
+        gap: usize,
         failure: Option<Failure>,
     ) -> (Vec<u8>, Option<Failure>) {
         let over = self.is_over();
         let Some(screen) = &mut self.screen else { return (events, failure) };
-        let mut result = screen.pass(shard, &events, &mut out).await;
+        let mut out = shard.buffers.large();
+        out.resize(gap, 0);
+        let mut result = screen.pass(shard, events.get(gap..).unwrap_or_default(), &mut out).await;
         if result.is_ok() && (over || failure.is_some()) {
             result = screen.finish(&mut out);
         }

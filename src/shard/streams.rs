@@ -53,7 +53,7 @@ fn note(core: &Core, peer: SocketAddr, abuse: Option<Abuse>) {
 
 /// One exchange.
 async fn one(shard: &Rc<Shard>, head: Vec<u8>, whole: bool, stream: Stream) {
-    let mut client = Client::Stream(stream);
+    let mut client = Client::Stream(Box::new(stream));
     client.limit_writes(shard.world.config.server.write_timeout);
     let after = match Incoming::of_stream(shard, head, whole) {
         Ok(incoming) => Box::pin(exchange::run(shard, &mut client, incoming)).await,

@@ -32,7 +32,7 @@ pub enum Client {
     /// HTTP/1.1: the connection is the exchange's alone.
     Line(Line),
     /// HTTP/2: one of many streams.
-    Stream(Stream),
+    Stream(Box<Stream>),
 }
 
 impl Client {
@@ -182,13 +182,15 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::write`].
-    pub async fn post_from(&mut self, mut bytes: Vec<u8>, start: usize) -> Result<Vec<u8>, Stop> {
-        if let Self::Line(line) = self {
-            match line.post(bytes, start) {
+    pub async fn post_from(&mut self, bytes: Vec<u8>, start: usize) -> Result<Vec<u8>, Stop> {
+        let bytes = match self {
+            Self::Line(line) => match line.post(bytes, start) {
                 Ok(()) => return Ok(Vec::new()),
-                Err(back) => bytes = back,
-            }
-        }
-        pin!(self.write_from(bytes, start)).await
+                Err(back) => back,
+            },
+            Self::Stream(_) => bytes,
+        };
+        // Seldom: what brings a stream has no room for it.
+        Box::pin(self.write_from(bytes, start)).await
     }
 }
