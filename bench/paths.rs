@@ -200,7 +200,7 @@ impl Exchange {
             base64: false,
         };
         let peer = "10.11.12.13:45678".parse().unwrap();
-        Self { shard, incoming, manner, view: view.clone(), answered, peer }
+        Self { shard, incoming: *incoming, manner, view: view.clone(), answered, peer }
     }
 
     /// The record of an exchange that went well, from its head to its end.

@@ -81,13 +81,16 @@ async fn one(relay: &Relay, client: &mut Client) -> Option<()> {
         Some(upstream) => upstream,
         None => Upstream::connect(relay.upstream, None).await.ok()?,
     };
-    let (sent, buffer) = upstream.write(buffer).await;
-    sent.ok()?;
-    relay.buffers.give(buffer);
-    let mut buffer = relay.buffers.large();
+    if let Err(buffer) = upstream.post(buffer, &relay.buffers) {
+        let (sent, buffer) = upstream.write(buffer).await;
+        sent.ok()?;
+        relay.buffers.give(buffer);
+    }
+    let mut buffer = Vec::new();
     let mut reader: Option<Reader> = None;
     loop {
-        let (read, back) = upstream.read(buffer).await;
+        let into = (!buffer.is_empty()).then_some(buffer);
+        let (read, back) = upstream.receive(into, &relay.buffers).await;
         buffer = back;
         if read.ok()? == 0 {
             return None;
@@ -100,13 +103,12 @@ async fn one(relay: &Relay, client: &mut Client) -> Option<()> {
         }
         let reader = reader.as_mut()?;
         reader.feed(buffer.get(body..)?, |_| Ok::<(), ()>(())).ok()?;
-        buffer = client.write(buffer).await.ok()?;
-        buffer.clear();
+        relay.buffers.give(client.post_from(buffer, 0).await.ok()?);
+        buffer = Vec::new();
         if reader.done() {
             break;
         }
     }
-    relay.buffers.give(buffer);
-    relay.pool.borrow_mut().give(upstream, 0);
+    relay.pool.borrow_mut().give(upstream, 0, &relay.buffers);
     Some(())
 }

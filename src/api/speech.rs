@@ -5,7 +5,7 @@
 
 use super::{Dialect, Task};
 use crate::wire::Span;
-use crate::wire::json::{self, Walk};
+use crate::wire::json::{self, Malformed, Walk};
 
 /// One running text of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,24 +121,86 @@ fn one_choice(data: &[u8], choice: Span, position: u32, each: &mut dyn FnMut(Par
 
 /// A message or delta of a choice, OpenAI's or Ollama's.
 fn message_parts(data: &[u8], message: Span, choice: u32, each: &mut dyn FnMut(Part)) {
-    members(data, message.start as usize, |key, value| {
-        let voice = match key {
-            b"content" => Voice::Content,
-            b"reasoning_content" | b"reasoning" | b"thinking" => Voice::Reasoning,
-            b"refusal" => Voice::Refusal,
-            b"tool_calls" => {
-                return elements(data, value.start as usize, |position, call| {
-                    tool_call(data, call, Channel { choice, voice: Voice::Arguments, index: position }, each);
-                });
+    members(data, message.start as usize, |key, value| message_part(data, key, value, choice, each));
+}
+
+/// A member of a message or delta.
+fn message_part(data: &[u8], key: &[u8], value: Span, choice: u32, each: &mut dyn FnMut(Part)) {
+    let voice = match key {
+        b"content" => Voice::Content,
+        b"reasoning_content" | b"reasoning" | b"thinking" => Voice::Reasoning,
+        b"refusal" => Voice::Refusal,
+        b"tool_calls" => {
+            return elements(data, value.start as usize, |position, call| {
+                tool_call(data, call, Channel { choice, voice: Voice::Arguments, index: position }, each);
+            });
+        }
+        b"function_call" => {
+            let channel = Channel { choice, voice: Voice::Arguments, index: NUMBERS_MAX };
+            return arguments(data, value, channel, each);
+        }
+        _ => return,
+    };
+    texts(data, value, Channel { choice, voice, index: 0 }, each);
+}
+
+/// What the choices of an OpenAI chunk come to, for who does not want their texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// Bytes of texts, as they stand in their strings.
+    pub bytes: u64,
+    /// Choices that have come to their end.
+    pub finished: u64,
+}
+
+/// Walks over the value of `choices`, which begins at `at`, where `outer` stands. Unlike [`parts`] it looks at each byte once.
+///
+/// # Errors
+/// The text breaks the grammar.
+pub fn hear(data: &[u8], outer: &mut Walk<'_>, at: usize, heard: &mut Heard) -> Result<Span, Malformed> {
+    if data.get(at) != Some(&b'[') {
+        return outer.skip();
+    }
+    let mut choices = Walk::array(data, at)?;
+    while let Some(at) = choices.start()? {
+        if data.get(at) == Some(&b'{') {
+            let mut choice = Walk::object(data, at)?;
+            hear_choice(data, &mut choice, heard)?;
+            choices.go_on(&choice);
+        } else {
+            choices.skip()?;
+        }
+    }
+    outer.go_on(&choices);
+    Ok(Span::new(at, choices.end()))
+}
+
+fn hear_choice(data: &[u8], choice: &mut Walk<'_>, heard: &mut Heard) -> Result<(), Malformed> {
+    while let Some((key, at)) = choice.key()? {
+        match key.of_bytes(data) {
+            b"delta" | b"message" if data.get(at) == Some(&b'{') => {
+                let mut message = Walk::object(data, at)?;
+                while let Some(member) = message.member()? {
+                    message_part(data, member.key.of_bytes(data), member.value, 0, &mut |part| {
+                        if let Part::Text(_, text) = part {
+                            heard.bytes += text.len() as u64;
+                        }
+                    });
+                }
+                choice.go_on(&message);
             }
-            b"function_call" => {
-                let channel = Channel { choice, voice: Voice::Arguments, index: NUMBERS_MAX };
-                return arguments(data, value, channel, each);
+            b"text" => {
+                let text = inside(data, choice.skip()?);
+                heard.bytes += text.map_or(0, |text| text.len() as u64);
             }
-            _ => return,
-        };
-        texts(data, value, Channel { choice, voice, index: 0 }, each);
-    });
+            b"finish_reason" => {
+                let reason = inside(data, choice.skip()?);
+                heard.finished += u64::from(reason.is_some());
+            }
+            _ => drop(choice.skip()?),
+        }
+    }
+    Ok(())
 }
 
 /// A string, or an array of parts with a `text`.

@@ -10,11 +10,11 @@ use std::sync::LazyLock;
 
 use memchr::memmem;
 
-use super::speech::{self, Part, Voice};
+use super::speech::{self, Heard, Part, Voice};
 use super::{Dialect, Failure, FailureKind, Task, Usage};
 use crate::config::Price;
 use crate::usage::estimate::Said;
-use crate::wire::json::{self, Member, Walk};
+use crate::wire::json::{self, Malformed, Member, Walk};
 use crate::wire::{Span, ndjson, sse};
 
 /// Where a stream stands.
@@ -285,24 +285,29 @@ impl Stream {
             return Ok(Verdict::Pass); // a server's heartbeat, or words that are not ours to judge
         }
         let mut found = Found::default();
-        let whole = found.read(data);
-        if !whole {
+        let is_chunk = !matches!(self.task, Task::Responses | Task::Messages)
+            && self.task.dialect() != Dialect::Ollama;
+        if found.read(data, is_chunk).is_err() {
             return Err(broken("sent an event that is not a JSON object"));
         }
         if let Some(error) = found.error {
             return Err(Failure::of_upstream(status_of(error.value.of_bytes(data)), data, None));
         }
+        if is_chunk {
+            return Ok(self.chunk(data, &found));
+        }
         self.listen(data);
         match self.task {
             Task::Responses | Task::Messages => Ok(self.named(data, name, &found)),
-            _ if self.task.dialect() == Dialect::Ollama => Ok(self.native(data, &found)),
-            _ => Ok(self.chunk(data, &found)),
+            _ => Ok(self.native(data, &found)),
         }
     }
 
     /// An OpenAI chunk.
     fn chunk(&mut self, data: &[u8], found: &Found) -> Verdict {
-        let finished = found.choices.map_or(0, |choices| finished(choices.of_bytes(data)));
+        let Heard { bytes, finished } = found.heard;
+        self.said.bytes += bytes;
+        self.said.events += u64::from(bytes > 0);
         if finished > 0 {
             self.finished += finished;
             self.progress = Progress::Complete;
@@ -415,6 +420,7 @@ pub(super) fn cost_member(data: &[u8], usage: Span, cost: f64) -> Option<(Span, 
 struct Found {
     model: Option<Span>,
     choices: Option<Span>,
+    heard: Heard,
     usage: Option<Member>,
     error: Option<Member>,
     kind: Option<Span>,
@@ -423,26 +429,30 @@ struct Found {
 }
 
 impl Found {
-    /// Reads the top level; `false`: not one whole object.
-    fn read(&mut self, data: &[u8]) -> bool {
-        let Ok(mut walk) = Walk::object(data, 0) else { return false };
-        loop {
-            let member = match walk.member() {
-                Ok(Some(member)) => member,
-                Ok(None) => return json::space(data, walk.end()) == data.len(),
-                Err(json::Malformed) => return false,
-            };
-            match member.key.of_bytes(data) {
-                b"model" => self.model = Some(member.value),
-                b"choices" => self.choices = Some(member.value),
-                b"usage" => self.usage = Some(member),
-                b"error" if member.value.of_bytes(data) != b"null" => self.error = Some(member),
-                b"type" => self.kind = Some(member.value),
-                b"message" | b"response" => self.inner = Some(member.value),
-                b"done" => self.done = member.value.of_bytes(data) == b"true",
+    /// Reads the top level, and of an OpenAI chunk its choices.
+    ///
+    /// # Errors
+    /// It is not one whole object.
+    fn read(&mut self, data: &[u8], is_chunk: bool) -> Result<(), Malformed> {
+        let mut walk = Walk::object(data, 0)?;
+        while let Some((key, at)) = walk.key()? {
+            let name = key.of_bytes(data);
+            if is_chunk && name == b"choices" {
+                self.choices = Some(speech::hear(data, &mut walk, at, &mut self.heard)?);
+                continue;
+            }
+            let value = walk.skip()?;
+            match name {
+                b"model" => self.model = Some(value),
+                b"usage" => self.usage = Some(Member { key, value }),
+                b"error" if value.of_bytes(data) != b"null" => self.error = Some(Member { key, value }),
+                b"type" => self.kind = Some(value),
+                b"message" | b"response" => self.inner = Some(value),
+                b"done" => self.done = value.of_bytes(data) == b"true",
                 _ => {}
             }
         }
+        if json::space(data, walk.end()) == data.len() { Ok(()) } else { Err(Malformed) }
     }
 }
 

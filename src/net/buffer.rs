@@ -1,13 +1,14 @@
 //! Buffers of one shard: two sizes, kept warm in two short lists.
 //!
 //! A buffer is a plain `Vec<u8>`: it goes into a read, comes back, is scanned in place and written. Bound: at most
-//! [`KEPT`] idle buffers of each size a shard (2.5 MiB); those in use are bounded by connections and exchanges.
+//! [`KEPT`] idle buffers of each size a shard (2.4 MiB); those in use are bounded by connections and exchanges.
 
 use std::cell::RefCell;
 
-/// Client reads: a request of up to 4 KiB fits.
-pub const SMALL: usize = 4 * 1024;
-/// Upstream reads, and answers put together.
+/// Most requests and answers, and pieces of streams. No power of two: beginnings of buffers that are one apart would compete for
+/// the same few lines of the processor's caches.
+pub const SMALL: usize = 3584;
+/// What is larger.
 pub const LARGE: usize = 16 * 1024;
 
 const KEPT: usize = 128;
@@ -30,6 +31,12 @@ impl Buffers {
     #[must_use]
     pub fn large(&self) -> Vec<u8> {
         self.large.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(LARGE))
+    }
+
+    /// An empty buffer with room for `bytes` if they are at most [`LARGE`]: the smaller one of the two that has it.
+    #[must_use]
+    pub fn sized(&self, bytes: usize) -> Vec<u8> {
+        if bytes <= SMALL { self.small() } else { self.large() }
     }
 
     /// Takes a buffer back; one that has grown past its size is freed.

@@ -23,14 +23,30 @@ const NEVER: u64 = u64::MAX;
 #[derive(Debug, Clone)]
 pub struct Clock {
     origin: Instant,
+    /// Between the beginning of [`now_ns`] and this one's.
+    later_us: u64,
     recent_us: Cell<u64>,
+    /// The poll of a task in which that was read.
+    read_in: Cell<u64>,
+}
+
+thread_local! {
+    /// Polls of tasks that have begun on this thread.
+    static POLLS: Cell<u64> = const { Cell::new(1) };
+}
+
+/// A task is polled from here on: what time it is may have changed.
+pub(super) fn poll_begins() {
+    // Where the thread ends already, nobody looks.
+    let _ = POLLS.try_with(|polls| polls.set(polls.get() + 1));
 }
 
 impl Clock {
     /// A clock that begins now.
     #[must_use]
     pub fn start() -> Self {
-        Self { origin: now(), recent_us: Cell::new(0) }
+        let later_us = now_ns() / 1000;
+        Self { origin: now(), later_us, recent_us: Cell::new(0), read_in: Cell::new(0) }
     }
 
     /// Microseconds since the start.
@@ -38,7 +54,24 @@ impl Clock {
     pub fn now_us(&self) -> u64 {
         let now_us = u64::try_from(now().duration_since(self.origin).as_micros()).unwrap_or(NEVER);
         self.recent_us.set(now_us);
+        self.read_in.set(POLLS.try_with(Cell::get).unwrap_or(0));
         now_us
+    }
+
+    /// As [`Clock::now_us`], but within one poll of a task, which does not wait, the clock is read once: what it does takes some
+    /// microseconds, and a look at the clock the thirtieth part of one.
+    #[must_use]
+    pub fn here_us(&self) -> u64 {
+        match POLLS.try_with(Cell::get) {
+            Ok(poll) if poll == self.read_in.get() => self.recent_us.get(),
+            _ => self.now_us(),
+        }
+    }
+
+    /// [`now_ms`], as [`Clock::here_us`] knows it.
+    #[must_use]
+    pub fn here_ms(&self) -> u64 {
+        (self.later_us + self.here_us()) / 1000
     }
 
     /// A deadline `limit` from now that never comes early and costs no look at the clock: the time last read is at

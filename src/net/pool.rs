@@ -4,9 +4,11 @@
 //! ([`Upstream::quiet`]), so one that the endpoint has closed, or has sent stray bytes on, is never used; a sweep
 //! drops those that nobody takes.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::Upstream;
+use super::buffer::Buffers;
 
 /// The pool. Not shared: a shard has one per endpoint.
 #[derive(Default)]
@@ -35,9 +37,9 @@ impl Pool {
     }
 
     /// Keeps `upstream` for the next exchange, or closes it when the pool is full.
-    pub fn give(&mut self, upstream: Upstream, now_us: u64) {
+    pub fn give(&mut self, upstream: Upstream, now_us: u64, buffers: &Rc<Buffers>) {
         if self.idle.len() < self.idle_max && upstream.has_sent() {
-            self.idle.push((upstream.into_idle(), now_us));
+            self.idle.push((upstream.into_idle(buffers), now_us));
         }
     }
 

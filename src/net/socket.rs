@@ -135,6 +135,21 @@ impl Socket {
         }
     }
 
+    /// Begins to read before anybody wants what comes, where the runtime can: [`Socket::receive`] goes on with it.
+    pub(super) fn listen(&self, buffers: &Rc<Buffers>) {
+        if let Kind::Ring(socket) = &self.0 {
+            socket.listen(buffers);
+        }
+    }
+
+    /// Whether neither bytes nor an end have come since [`Socket::listen`]; `None`: that is not known.
+    pub(super) fn is_quiet(&self) -> Option<bool> {
+        match &self.0 {
+            Kind::Ring(socket) => socket.is_quiet(),
+            Kind::Tcp(_) | Kind::Unix(_) => None,
+        }
+    }
+
     /// Waits until what was posted is not under way any more.
     pub(super) async fn sent(&self) {
         if let Kind::Ring(socket) = &self.0 {

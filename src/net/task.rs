@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::uring;
+use super::{clock, uring};
 
 /// Counts of a shard's tasks; single writer, so plain cells.
 #[derive(Debug, Default)]
@@ -27,6 +27,7 @@ impl<F: Future<Output = ()>> Future for Caught<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        clock::poll_begins();
         // SAFETY: `future` is never moved out of a pinned `Caught`; `counts` is not pinned.
         let this = unsafe { self.get_unchecked_mut() };
         let future = unsafe { Pin::new_unchecked(&mut this.future) };

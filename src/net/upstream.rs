@@ -72,7 +72,10 @@ impl Upstream {
     /// Whether it may carry an exchange: open, and nothing unasked-for has come. Over TLS tickets may have.
     #[must_use]
     pub fn quiet(&mut self) -> bool {
-        let Some(session) = &mut self.tls else { return calls::peek(self.fd) == Idle::Quiet };
+        let Some(session) = &mut self.tls else {
+            let known = self.stream.as_ref().and_then(Socket::is_quiet);
+            return known.unwrap_or_else(|| calls::peek(self.fd) == Idle::Quiet);
+        };
         let mut chunk = [0; 2048];
         loop {
             let Some(n) = calls::receive_now(self.fd, &mut chunk) else { return false };
@@ -85,10 +88,14 @@ impl Upstream {
         }
     }
 
-    /// Marks it as used, for a pool.
+    /// Marks it as used, for a pool. The read of its next answer begins at once, so that nobody has to ask whether the endpoint has
+    /// closed it.
     #[must_use]
-    pub fn into_idle(mut self) -> Self {
+    pub fn into_idle(mut self, buffers: &Rc<Buffers>) -> Self {
         self.reused = true;
+        if let Some(stream) = self.stream.as_ref().filter(|_| self.tls.is_none()) {
+            stream.listen(buffers);
+        }
         self
     }
 

@@ -136,7 +136,7 @@ impl Record {
 
     /// The whole request is here.
     pub fn request_ends(&mut self, shard: &Shard) {
-        self.request_end_us = shard.clock.now_us();
+        self.request_end_us = shard.clock.here_us();
     }
 
     /// The caller is known.
@@ -248,7 +248,7 @@ impl Record {
 
     /// There is content for the client.
     pub fn content(&mut self, shard: &Shard, answered: &Answered) {
-        self.content_us = shard.clock.now_us();
+        self.content_us = shard.clock.here_us();
         self.spans.content(self.content_us, answered);
         if let Content::Whole { answer, buffer, start, .. } = &answered.content {
             self.usage = answer.usage;
@@ -435,7 +435,7 @@ impl Record {
             self.remember(shard, request_id);
         }
         self.bill(shard);
-        let now_us = shard.clock.now_us();
+        let now_us = shard.clock.here_us();
         let metrics = shard.metrics();
         if self.gone {
             metrics.clients_gone.add(1);
@@ -457,7 +457,7 @@ impl Record {
         if self.billed_us.is_some() {
             return;
         }
-        let (work_us, usage) = (self.work_us(shard.clock.now_us()), &self.usage);
+        let (work_us, usage) = (self.work_us(shard.clock.here_us()), &self.usage);
         let bill = Bill { input: usage.input_all(), output: usage.output, cost: self.cost(), work_us };
         caller.spend.charge(bill, caller.budget_period, SystemTime::now());
         self.billed_us = Some(work_us);

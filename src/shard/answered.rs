@@ -71,6 +71,16 @@ pub enum Content {
 }
 
 impl Content {
+    /// Bytes that are there to be sent.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Whole { buffer, start, .. } => buffer.len().saturating_sub(*start),
+            Self::Stream { out, .. } => out.len(),
+        }
+    }
+
     /// What is wrong with it for a client to whom a stream of events has been begun.
     #[must_use]
     pub fn unfit(&self, manner: &Manner) -> Option<&'static str> {

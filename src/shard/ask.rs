@@ -18,7 +18,7 @@ use crate::api::error::Retry;
 use crate::api::{Answer, Failure, FailureKind, Stream, Task, View};
 use crate::catalog::Candidate;
 use crate::config::{Price, Timeouts};
-use crate::net::{Client, Upstream, clock, upstream};
+use crate::net::{Client, Upstream, buffer, clock, upstream};
 use crate::refusal;
 use crate::registry::EndpointState;
 use crate::wire::http1::Response;
@@ -29,6 +29,8 @@ use crate::world::Reservation;
 
 /// Requests up to this size go out in one write with their head.
 const ONE_WRITE: usize = 12 * 1024;
+/// Room for the head of a request, and for what grows in its body; more is made if that is not enough.
+const GROWTH: usize = 1024;
 /// What stands for our key where an endpoint repeats it.
 const MASK: &[u8] = b"***";
 /// What is read of an error answer.
@@ -117,7 +119,7 @@ impl Ask<'_> {
     ) -> Result<Box<Answered>, Exit> {
         record.sent(self.shard);
         pin!(self.send(patience, &mut upstream, record.spans.passed())).await?;
-        let mut buffer = self.shard.buffers.large();
+        let mut buffer = Vec::new();
         let head = pin!(self.read_head(patience, &mut upstream, &mut buffer)).await?;
         record.upstream_head(self.shard);
         let passed = passed_lines(&buffer, &head);
@@ -168,9 +170,9 @@ impl Ask<'_> {
     ) -> Result<(), Exit> {
         let endpoint = self.endpoint;
         let original = self.incoming.buffer.get(self.body_at..).unwrap_or_default();
-        let mut body = self.shard.buffers.large();
+        let mut body = self.shard.buffers.sized(original.len() + GROWTH);
         self.view.splice(original, &self.candidate.upstream_model, endpoint.config.kind, &mut body);
-        let mut head = self.shard.buffers.large();
+        let mut head = self.shard.buffers.sized(body.len() + GROWTH);
         self.write_head(patience.client, body.len(), trace, &mut head);
         if body.len() <= ONE_WRITE {
             head.extend_from_slice(&body);
@@ -251,7 +253,9 @@ impl Ask<'_> {
                     Ok(None) => {}
                     Err(error) => return Err(Some(broken(&format!("sent a malformed answer ({error:?})")))),
                 }
-                let reading = pin!(upstream.read(std::mem::take(buffer)));
+                // What waits for an answer holds no buffer.
+                let into = (buffer.capacity() > 0).then(|| std::mem::take(buffer));
+                let reading = pin!(upstream.receive(into, &self.shard.buffers));
                 let (result, back) = pin!(patience.phase(self.timeouts, Phase::FirstByte, reading)).await?;
                 *buffer = back;
                 match result {
@@ -333,7 +337,13 @@ impl Ask<'_> {
                 break;
             }
             if buffer.len() == buffer.capacity() {
-                buffer.reserve(buffer.len());
+                if buffer.capacity() < buffer::LARGE {
+                    let small = std::mem::replace(&mut buffer, self.shard.buffers.large());
+                    buffer.extend_from_slice(&small);
+                    self.shard.buffers.give(small);
+                } else {
+                    buffer.reserve(buffer.len());
+                }
                 if held.as_mut().is_some_and(|held| !held.raise_to(buffer.capacity())) {
                     return Err(Some(refusal::too_many_large("answers")));
                 }
@@ -364,7 +374,7 @@ impl Ask<'_> {
         mut stream: Stream,
     ) -> Result<Content, Exit> {
         let Raw { mut upstream, mut buffer, mut reader, head } = raw;
-        let mut out = self.shard.buffers.large();
+        let mut out = self.shard.buffers.small();
         let mut from = head.head_bytes;
         loop {
             let input = buffer.get(from..).unwrap_or_default();
@@ -385,10 +395,10 @@ impl Ask<'_> {
                     keep_alive,
                 });
             }
-            buffer.clear();
+            self.shard.buffers.give(buffer);
             from = 0;
-            let (result, back) =
-                pin!(patience.phase(self.timeouts, Phase::FirstByte, pin!(upstream.read(buffer)))).await?;
+            let reading = pin!(upstream.receive(None, &self.shard.buffers));
+            let (result, back) = pin!(patience.phase(self.timeouts, Phase::FirstByte, reading)).await?;
             buffer = back;
             match result {
                 Ok(n) if n > 0 => {}

@@ -118,7 +118,7 @@ impl Attempts<'_> {
             task: self.task,
             tried: plan.tried(),
             random: self.shard.random(),
-            now_ms: clock::now_ms(),
+            now_ms: self.shard.clock.here_ms(),
             called,
         };
         let of = |pick| match pick {

@@ -28,7 +28,7 @@ use crate::api::body::Also;
 use crate::api::{BodyError, Failure, FailureKind, Task, Texts, View};
 use crate::catalog::Deployment;
 use crate::config::guard::Language;
-use crate::net::{Client, clock, task};
+use crate::net::{Client, task};
 use crate::queue::Place;
 use crate::refusal;
 use crate::route::{self, Route};
@@ -184,7 +184,7 @@ async fn ask_model(
     let caller = admitted.caller.as_deref();
     let who = Who { caller, address };
     let running = enter(&mut patience, who).await?;
-    shard.retries.deposit(clock::now_ms());
+    shard.retries.deposit(shard.clock.here_ms());
     let profile = shard.world.guard.profile(caller.and_then(|caller| caller.guard).or(deployment.guard));
     let mut language = Language::En;
     if let Some(profile) = profile {

@@ -106,7 +106,7 @@ const REST_AFTER_US: u64 = 1_000_000;
 
 /// Waits for the first byte of a request.
 pub async fn wait(core: &Core, client: &mut Line) -> Next {
-    client.timer().set_idle(core.clock.now_us() + REST_AFTER_US);
+    client.timer().set_idle(core.clock.here_us() + REST_AFTER_US);
     loop {
         match client.idle().await {
             Ok(true) => return Next::Request,

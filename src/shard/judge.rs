@@ -27,7 +27,7 @@ pub fn rules(breaker: &config::reliability::Breaker) -> Rules {
 impl Shard {
     /// There is content: the endpoint serves, and it serves this model.
     pub fn served_well(&self, candidate: &Candidate, is_stream: bool) {
-        let now_ms = clock::now_ms();
+        let now_ms = self.clock.here_ms();
         let endpoint = &self.world.registry[candidate.endpoint];
         endpoint.served(now_ms);
         if is_stream {

@@ -309,7 +309,7 @@ impl Shard {
     /// Puts an upstream connection back for the next exchange.
     pub fn keep(&self, endpoint: usize, upstream: Upstream) {
         if let Some(pool) = self.pools.get(endpoint) {
-            pool.borrow_mut().give(upstream, self.clock.after(Duration::ZERO));
+            pool.borrow_mut().give(upstream, self.clock.after(Duration::ZERO), &self.buffers);
         }
     }
 }

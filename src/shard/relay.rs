@@ -24,6 +24,9 @@ use crate::cache::flight;
 use crate::net::Client;
 use crate::wire::http1::body;
 
+/// Room for the head of an answer, and for what grows in its body; more is made if that is not enough.
+const HEAD_BYTES: usize = 1024;
+
 /// Room before the data for the longest chunk line: 16 digits and CRLF.
 pub const GAP: usize = 18;
 
@@ -62,8 +65,8 @@ pub fn prepare<'a>(
 ) -> Result<Prepared<'a>, Failure> {
     let Outgoing { answered, screen, mut kept, limits } = outgoing;
     record.status = answered.status;
+    let mut head = shard.buffers.sized(answered.content.bytes() + HEAD_BYTES);
     let Answered { status, content_type, content, passed, endpoint_lines, endpoint, in_flight } = *answered;
-    let mut head = shard.buffers.large();
     if !manner.begun {
         manner.begin(shard, status, &mut head);
         head.extend_from_slice(&endpoint_lines);
@@ -218,7 +221,7 @@ pub fn whole(
     let body = if unchanged {
         body
     } else {
-        spliced = shard.buffers.large();
+        spliced = shard.buffers.sized(body.len() + HEAD_BYTES);
         answer.splice(body, model, base64, &mut spliced);
         &spliced
     };

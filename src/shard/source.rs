@@ -16,9 +16,9 @@ use crate::net::{Upstream, buffer};
 use crate::queue::Place;
 use crate::wire::http1::body::Reader;
 
-/// Full reads in a row after which larger ones are worth it: as much as [`BEHIND`], so that a client that never reads is
+/// Full reads in a row after which larger ones are worth it: more than [`BEHIND`], so that a client that never reads is
 /// found out before.
-const FULL_MIN: u32 = 16;
+const FULL_MIN: u32 = (BEHIND / buffer::SMALL) as u32 + 1;
 
 /// Bytes that the kernel still has for a client that is behind.
 const BEHIND: usize = 64 * 1024;

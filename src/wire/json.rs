@@ -65,6 +65,27 @@ impl<'a> Walk<'a> {
     /// # Errors
     /// The text breaks the grammar.
     pub fn member(&mut self) -> Result<Option<Member>, Malformed> {
+        let Some((key, _)) = self.key()? else { return Ok(None) };
+        Ok(Some(Member { key, value: self.skip()? }))
+    }
+
+    /// The next element of an array.
+    ///
+    /// # Errors
+    /// The text breaks the grammar.
+    pub fn element(&mut self) -> Result<Option<Span>, Malformed> {
+        if self.start()?.is_none() {
+            return Ok(None);
+        }
+        self.skip().map(Some)
+    }
+
+    /// As [`Walk::member`], but the value is not looked at: [`Walk::skip`] or [`Walk::go_on`] comes next. The key, and where the value
+    /// begins.
+    ///
+    /// # Errors
+    /// The text breaks the grammar.
+    pub fn key(&mut self) -> Result<Option<(Span, usize)>, Malformed> {
         if !self.step()? {
             return Ok(None);
         }
@@ -73,22 +94,31 @@ impl<'a> Walk<'a> {
         if self.text.get(colon) != Some(&b':') {
             return Err(Malformed);
         }
-        let value = value(self.text, space(self.text, colon + 1))?;
-        self.at = value.end as usize;
-        Ok(Some(Member { key, value }))
+        self.at = space(self.text, colon + 1);
+        Ok(Some((key, self.at)))
     }
 
-    /// The next element of an array.
+    /// As [`Walk::element`], but the element is not looked at: where it begins.
     ///
     /// # Errors
     /// The text breaks the grammar.
-    pub fn element(&mut self) -> Result<Option<Span>, Malformed> {
-        if !self.step()? {
-            return Ok(None);
-        }
+    pub fn start(&mut self) -> Result<Option<usize>, Malformed> {
+        Ok(self.step()?.then_some(self.at))
+    }
+
+    /// Walks over the value that stands here.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn skip(&mut self) -> Result<Span, Malformed> {
         let value = value(self.text, self.at)?;
         self.at = value.end as usize;
-        Ok(Some(value))
+        Ok(value)
+    }
+
+    /// Goes on behind the value that another walk has been to the end of.
+    pub fn go_on(&mut self, inner: &Walk<'_>) {
+        self.at = inner.at;
     }
 
     /// One past the closing bracket, once the walk has ended.

@@ -30,6 +30,52 @@ fn chunks_of_choices() {
 }
 
 #[test]
+fn what_is_heard_is_what_is_told() {
+    let values = [
+        r#"[{"delta":{"content":"a\"b","reasoning_content":"r","tool_calls":[{"function":{"arguments":"{"}}]},"index":1}]"#,
+        r#"[{"index":0,"delta":{"content":null},"finish_reason":"stop"},{"text":"t","finish_reason":null},7,[],"x"]"#,
+        r#"[{"message":{"content":[{"type":"text","text":"p"},{"refusal":"q"}],"refusal":"no"},"finish_reason":"a"}]"#,
+        r#"[{"delta":{"function_call":{"arguments":"xyz"}}},{"delta":[{"content":"no"}]},{"delta":{"a":{"content":"no"}}}]"#,
+        "[]", "null", r#"{"content":"x"}"#, r#""text""#,
+    ];
+    for value in values {
+        let data = format!(r#"{{"before":[1],"choices": {value} ,"after":{{}}}}"#);
+        let wanted = told(Task::Chat, &data);
+        let texts = wanted.iter().filter(|line| !line.starts_with("end"));
+        let bytes: usize = texts.map(|line| line.split_once(' ').unwrap().1.len()).sum();
+        let ends = wanted.iter().filter(|line| line.starts_with("end")).count();
+        let mut walk = Walk::object(data.as_bytes(), 0).unwrap();
+        let (mut heard, mut names) = (Heard::default(), Vec::new());
+        while let Some((key, at)) = walk.key().unwrap() {
+            names.push(key.text(data.as_bytes()).to_owned());
+            match names.last().unwrap().as_str() {
+                "choices" => {
+                    let span = hear(data.as_bytes(), &mut walk, at, &mut heard).unwrap();
+                    assert_eq!(span.text(data.as_bytes()), value);
+                }
+                _ => drop(walk.skip().unwrap()),
+            }
+        }
+        assert_eq!((heard.bytes, heard.finished), (bytes as u64, ends as u64), "{value}");
+        assert_eq!(names, ["before", "choices", "after"], "{value}");
+        for cut in 0..data.len() {
+            let cut = data.get(..cut).unwrap_or_default().as_bytes();
+            let Ok(mut walk) = Walk::object(cut, 0) else { continue };
+            let read = || {
+                while let Some((key, at)) = walk.key()? {
+                    match key.of_bytes(cut) {
+                        b"choices" => drop(hear(cut, &mut walk, at, &mut Heard::default())?),
+                        _ => drop(walk.skip()?),
+                    }
+                }
+                Ok::<(), Malformed>(())
+            };
+            assert_eq!({ read }(), Err(Malformed), "{value}, cut at {}", cut.len());
+        }
+    }
+}
+
+#[test]
 fn lines_of_ollama() {
     let line = r#"{"model":"m","message":{"role":"assistant","content":"c","thinking":"t","tool_calls":[
         {"function":{"name":"f","arguments":{"city":"Bonn","list":["x",{"y":"z"}]}}}]},"done":false}"#;

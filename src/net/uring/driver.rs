@@ -180,6 +180,15 @@ impl Driver {
         }
     }
 
+    /// What [`Driver::receive`] has come to, for who does not wait for it yet.
+    pub fn received(&self, key: usize) -> Option<i32> {
+        match self.operations.get(key).map(|operation| &operation.state) {
+            Some(State::Received(result, _)) => Some(*result),
+            Some(_) => None,
+            None => Some(-libc::EBADF),
+        }
+    }
+
     /// Whether operation `key` has completed; its key is free then.
     pub fn has_ended(&mut self, key: usize) -> bool {
         match self.operations.get(key).map(|operation| &operation.state) {

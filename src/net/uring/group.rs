@@ -2,7 +2,7 @@
 //!
 //! Each has a number. One that has been filled leaves for good, and another takes its number at once, so that the kernel has as
 //! many as before. There are few at first; where they have not been enough there are twice as many from then on, at most
-//! [`ENTRIES`] of [`buffer::SMALL`] bytes, 1 MiB a ring.
+//! [`ENTRIES`] of [`buffer::SMALL`] bytes, 0.9 MiB a ring.
 
 use std::cell::UnsafeCell;
 use std::mem;

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use io_uring::{opcode, squeue, types};
 use monoio::BufResult;
@@ -25,6 +25,8 @@ pub(in crate::net) struct Socket {
     pub(super) fd: Rc<OwnedFd>,
     /// The last send that was posted, until it is known to have ended.
     posted: Cell<Option<usize>>,
+    /// A read that has begun before anybody wants what comes.
+    ahead: Cell<Option<usize>>,
 }
 
 /// `IORING_RECVSEND_POLL_FIRST` (io_uring_enter(2)): what is read is not there yet, so that trying at once is in vain.
@@ -40,7 +42,7 @@ fn piece(bytes: usize) -> u32 {
 impl Socket {
     /// Takes a descriptor in. It must be in blocking mode.
     pub fn new(executor: Rc<Executor>, fd: OwnedFd) -> Self {
-        Self { executor, fd: Rc::new(fd), posted: Cell::new(None) }
+        Self { executor, fd: Rc::new(fd), posted: Cell::new(None), ahead: Cell::new(None) }
     }
 
     /// Connects to a TCP address.
@@ -98,8 +100,32 @@ impl Socket {
         polled.await.0.map(drop)
     }
 
+    /// Begins to read, though nobody wants what comes yet: [`Socket::receive`] without a buffer goes on with it.
+    pub fn listen(&self, buffers: &Rc<Buffers>) {
+        if self.ahead.get().is_none() {
+            let nobody = Context::from_waker(Waker::noop());
+            self.ahead.set(self.executor.driver.borrow_mut().receive(&self.fd, buffers, &nobody));
+        }
+    }
+
+    /// Whether nothing has come since [`Socket::listen`], neither bytes nor an end; `None`: that is not known.
+    pub fn is_quiet(&self) -> Option<bool> {
+        let mut driver = self.executor.driver.borrow_mut();
+        let key = self.ahead.get()?;
+        match driver.received(key) {
+            None => Some(true),
+            Some(result) if result != -libc::ENOBUFS => Some(false),
+            Some(_) => {
+                driver.leave(key, || Box::new(()));
+                self.ahead.set(None);
+                None
+            }
+        }
+    }
+
     /// Reads once into `buf`.
     pub fn read<T: IoBufMut>(&self, buf: T) -> Reading<'_, T> {
+        debug_assert!(self.ahead.get().is_none(), "what comes goes to another read");
         Reading { pending: Pending::new(self, buf) }
     }
 
@@ -107,7 +133,7 @@ impl Socket {
     pub fn receive<'a>(&'a self, into: Option<Vec<u8>>, buffers: &'a Rc<Buffers>) -> Receiving<'a> {
         let step = match into {
             Some(bytes) => Step::Into(self.read(spare(bytes))),
-            None => Step::Any(None),
+            None => Step::Any(self.ahead.take()),
         };
         Receiving { socket: self, buffers, is_cancelled: false, step }
     }
@@ -164,7 +190,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let Some(key) = self.posted.take() {
+        for key in [self.posted.take(), self.ahead.take()].into_iter().flatten() {
             self.executor.driver.borrow_mut().leave(key, || Box::new(()));
         }
     }
