@@ -47,6 +47,33 @@ pub struct Stream {
     events: u64,
     /// The endpoint's own name for the model, as a JSON string, if anybody wants to know.
     seen: Option<Vec<u8>>,
+    opening: Opening,
+}
+
+/// What the events of an OpenAI stream begin with: up to their choices they are the same, mostly, and what was found there once is
+/// there again.
+#[derive(Debug, Default)]
+struct Opening {
+    /// Up to the value of `choices`, without anything that matters but a model.
+    bytes: Vec<u8>,
+    model: Option<Span>,
+    /// How often it was another one.
+    changes: u8,
+}
+
+impl Opening {
+    /// Changes after which it is not looked for any more.
+    const CHANGES_MAX: u8 = 8;
+
+    fn learn(&mut self, bytes: &[u8], model: Option<Span>) {
+        if self.changes < Self::CHANGES_MAX {
+            self.changes += 1;
+            self.bytes.clear();
+            self.bytes.reserve_exact(bytes.len());
+            self.bytes.extend_from_slice(bytes);
+            self.model = model;
+        }
+    }
 }
 
 /// What to do with one event.
@@ -76,6 +103,7 @@ impl Stream {
             said: Said::default(),
             events: 0,
             seen: None,
+            opening: Opening::default(),
         }
     }
 
@@ -287,7 +315,8 @@ impl Stream {
         let mut found = Found::default();
         let is_chunk = !matches!(self.task, Task::Responses | Task::Messages)
             && self.task.dialect() != Dialect::Ollama;
-        if found.read(data, is_chunk).is_err() {
+        let opening = is_chunk.then_some(&mut self.opening);
+        if found.read(data, opening).is_err() {
             return Err(broken("sent an event that is not a JSON object"));
         }
         if let Some(error) = found.error {
@@ -429,15 +458,29 @@ struct Found {
 }
 
 impl Found {
-    /// Reads the top level, and of an OpenAI chunk its choices.
+    /// Reads the top level, and with an `opening`, of an OpenAI chunk, its choices.
     ///
     /// # Errors
     /// It is not one whole object.
-    fn read(&mut self, data: &[u8], is_chunk: bool) -> Result<(), Malformed> {
-        let mut walk = Walk::object(data, 0)?;
+    fn read(&mut self, data: &[u8], mut opening: Option<&mut Opening>) -> Result<(), Malformed> {
+        let known = opening.as_deref().filter(|known| !known.bytes.is_empty() && data.starts_with(&known.bytes));
+        let mut walk = match known {
+            Some(Opening { bytes, model, .. }) => {
+                self.model = *model;
+                let mut walk = Walk::at_value(data, bytes.len());
+                self.choices = Some(speech::hear(data, &mut walk, bytes.len(), &mut self.heard)?);
+                walk
+            }
+            None => Walk::object(data, 0)?,
+        };
         while let Some((key, at)) = walk.key()? {
             let name = key.of_bytes(data);
-            if is_chunk && name == b"choices" {
+            if name == b"choices"
+                && let Some(opening) = &mut opening
+            {
+                if self.is_plain() {
+                    opening.learn(data.get(..at).unwrap_or_default(), self.model);
+                }
                 self.choices = Some(speech::hear(data, &mut walk, at, &mut self.heard)?);
                 continue;
             }
@@ -453,6 +496,12 @@ impl Found {
             }
         }
         if json::space(data, walk.end()) == data.len() { Ok(()) } else { Err(Malformed) }
+    }
+
+    /// Whether nothing but a model has been found so far.
+    fn is_plain(&self) -> bool {
+        let Self { choices, usage, error, kind, inner, done, .. } = self;
+        choices.is_none() && usage.is_none() && error.is_none() && kind.is_none() && inner.is_none() && !done
     }
 }
 

@@ -52,6 +52,12 @@ impl<'a> Walk<'a> {
         Self::open(text, at, b'[', b']')
     }
 
+    /// The members of an object from the one on whose value begins at `at`: [`Walk::skip`] comes next.
+    #[must_use]
+    pub fn at_value(text: &'a [u8], at: usize) -> Self {
+        Self { text, at, first: false, ended: false, close: b'}' }
+    }
+
     fn open(text: &'a [u8], at: usize, open: u8, close: u8) -> Result<Self, Malformed> {
         let at = space(text, at);
         if text.get(at) != Some(&open) {
@@ -90,9 +96,12 @@ impl<'a> Walk<'a> {
             return Ok(None);
         }
         let key = string(self.text, self.at)?;
-        let colon = space(self.text, key.end as usize + 1);
+        let mut colon = key.end as usize + 1;
         if self.text.get(colon) != Some(&b':') {
-            return Err(Malformed);
+            colon = space(self.text, colon);
+            if self.text.get(colon) != Some(&b':') {
+                return Err(Malformed);
+            }
         }
         self.at = space(self.text, colon + 1);
         Ok(Some((key, self.at)))
@@ -175,7 +184,11 @@ pub fn integer(text: &[u8]) -> Option<u64> {
 
 /// The index of the first byte at or after `at` that is not white space.
 #[must_use]
+#[inline]
 pub fn space(text: &[u8], mut at: usize) -> usize {
+    if text.get(at).is_some_and(|byte| *byte > b' ') {
+        return at; // what is sent is tight, mostly
+    }
     while let Some(b' ' | b'\t' | b'\n' | b'\r') = text.get(at) {
         at += 1;
     }
@@ -244,8 +257,8 @@ fn quote_or_backslash(text: &[u8], mut at: usize) -> Option<usize> {
     const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
     const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
     for _ in 0..2 {
-        let Some(Ok(word)) = text.get(at..at + 8).map(<[u8; 8]>::try_from) else { break };
-        let word = u64::from_le_bytes(word);
+        let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) else { break };
+        let word = u64::from_le_bytes(*word);
         let hit = zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES);
         if hit != 0 {
             return Some(at + (hit.trailing_zeros() / 8) as usize);

@@ -134,3 +134,50 @@ fn what_is_no_object_passes() {
     let (out, _, end) = run(Task::Chat, true, &[text.as_bytes()]);
     assert_eq!((String::from_utf8(out).unwrap().as_str(), end), (text, Ok(())));
 }
+
+#[test]
+fn what_events_begin_with_is_remembered_and_changes_nothing() {
+    let openings = [
+        r#"{"id":"1","object":"chunk","model":"m","#,
+        r#"{"id":"1","object":"chunk","model":"n","#,
+        r#"{"id":"22","model":"m", "#,
+        r#"{"usage":{"prompt_tokens":1},"model":"m","#,
+        r#"{"error":null,"model":"m","#,
+        r#"{ "a":{"choices":[{"finish_reason":"x"}]},"#,
+        "{",
+    ];
+    let rests = [
+        r#""choices":[{"index":0,"delta":{"content":"text"},"finish_reason":null}]}"#,
+        r#""choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}"#,
+        r#""choices":[],"model":"late","usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
+        r#""choices":[{"delta":{"content":"a"}}],"choices":[{"delta":{"content":"bc"}}]}"#,
+        r#""choices":null,"error":"broken"}"#,
+        r#""choices":[{"delta":]}"#,
+        r#""other":1}"#,
+    ];
+    let mut random = 7u64;
+    let mut next = |bound: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % bound
+    };
+    for _ in 0..2000 {
+        let mut stream = Stream::new(Task::Chat, false, b"\"asked\"".to_vec(), next(2) == 0);
+        let mut plain = Stream::new(Task::Chat, false, b"\"asked\"".to_vec(), stream.strip_usage);
+        plain.opening.changes = Opening::CHANGES_MAX;
+        let (mut out, mut wanted) = (Vec::new(), Vec::new());
+        let kinds = 1 + next(openings.len());
+        for _ in 0..next(20) {
+            let seldom = 2 + next(rests.len() - 1); // breaks it
+            let event = format!("data: {}{}\n\n", openings[next(kinds)], rests[next(seldom)]);
+            let result = stream.push(event.as_bytes(), &mut out);
+            assert_eq!(result, plain.push(event.as_bytes(), &mut wanted), "{event}");
+            assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&wanted), "{event}");
+            if result.is_err() {
+                break;
+            }
+        }
+        assert!(plain.opening.bytes.is_empty());
+        let told = |stream: &Stream| (stream.usage, stream.said, stream.events, stream.finished, stream.progress);
+        assert_eq!(told(&stream), told(&plain));
+    }
+}

@@ -77,7 +77,7 @@ impl Reader {
         }
     }
 
-    /// Hands the data in `input` to `sink`; returns the bytes used, framing included.
+    /// Hands the data in `input` to `sink`, piece by piece; returns the bytes used, framing included.
     ///
     /// # Errors
     /// The framing is broken, or the sink's own.
@@ -96,8 +96,10 @@ impl Reader {
             let step = self.chunked.next(input.get(at..).unwrap_or_default());
             let step = step.map_err(|error| Fed::Framing(Broken::Chunk(error)))?;
             at += step.skip;
-            sink(input.get(at..at + step.data).unwrap_or_default()).map_err(Fed::Sink)?;
-            at += step.data;
+            if step.data > 0 {
+                sink(input.get(at..at + step.data).unwrap_or_default()).map_err(Fed::Sink)?;
+                at += step.data;
+            }
         }
         Ok(at)
     }

@@ -78,8 +78,8 @@ impl Chunked {
     /// # Errors
     /// The rule broken; the connection cannot be used any more.
     pub fn next(&mut self, input: &[u8]) -> Result<Step, ChunkError> {
-        let mut skip = 0;
-        for &byte in input {
+        let mut skip = self.plain_line(input);
+        for &byte in input.get(skip..).unwrap_or_default() {
             if matches!(self.state, State::Data | State::Done) {
                 break;
             }
@@ -96,6 +96,32 @@ impl Chunked {
             }
         }
         Ok(Step { skip, data })
+    }
+
+    /// Reads the end of a chunk, and a chunk line that is whole and has nothing but a size, as almost all are; the bytes that these take.
+    fn plain_line(&mut self, input: &[u8]) -> usize {
+        let mut at = 0;
+        if self.state == State::DataCr && input.starts_with(b"\r\n") {
+            self.state = State::Size { digits: 0 };
+            at = 2;
+        }
+        if self.state != (State::Size { digits: 0 }) {
+            return at;
+        }
+        let mut size = 0u64;
+        for (digits, &byte) in input.get(at..).unwrap_or_default().iter().take(8).enumerate() {
+            match char::from(byte).to_digit(16) {
+                Some(value) => size = size << 4 | u64::from(value),
+                None => {
+                    let line = at + digits + 2;
+                    if size > 0 && input.get(line - 2..line) == Some(b"\r\n") {
+                        (self.left, self.state, at) = (size, State::Data, line);
+                    }
+                    break;
+                }
+            }
+        }
+        at
     }
 
     /// Decodes `buffer[from..]` in place: the data moves down to `from`, `buffer` keeps it and the rest behind the
