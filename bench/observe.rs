@@ -89,7 +89,14 @@ impl Stage {
             model: vec![],
             base64: false,
         };
-        Stage { shard, incoming: *incoming, manner, view, answered, peer: "10.11.12.13:45678".parse().unwrap() }
+        Stage {
+            shard,
+            incoming: *incoming,
+            manner,
+            view,
+            answered,
+            peer: "10.11.12.13:45678".parse().unwrap(),
+        }
     }
 
     /// The record of an exchange that went well, before it is counted.

@@ -313,8 +313,8 @@ impl Stream {
             return Ok(Verdict::Pass); // a server's heartbeat, or words that are not ours to judge
         }
         let mut found = Found::default();
-        let is_chunk = !matches!(self.task, Task::Responses | Task::Messages)
-            && self.task.dialect() != Dialect::Ollama;
+        let is_chunk =
+            !matches!(self.task, Task::Responses | Task::Messages) && self.task.dialect() != Dialect::Ollama;
         let opening = is_chunk.then_some(&mut self.opening);
         if found.read(data, opening).is_err() {
             return Err(broken("sent an event that is not a JSON object"));
@@ -463,7 +463,8 @@ impl Found {
     /// # Errors
     /// It is not one whole object.
     fn read(&mut self, data: &[u8], mut opening: Option<&mut Opening>) -> Result<(), Malformed> {
-        let known = opening.as_deref().filter(|known| !known.bytes.is_empty() && data.starts_with(&known.bytes));
+        let known =
+            opening.as_deref().filter(|known| !known.bytes.is_empty() && data.starts_with(&known.bytes));
         let mut walk = match known {
             Some(Opening { bytes, model, .. }) => {
                 self.model = *model;

@@ -103,7 +103,7 @@ pub fn prepare<'a>(
                 upstream: Some(upstream),
                 buffer,
                 reader,
-                stream,
+                stream: *stream,
                 screen,
                 keep_alive,
                 limits,
@@ -111,7 +111,7 @@ pub fn prepare<'a>(
                 in_flight,
                 full: 0,
             };
-            let source = Some(Box::new(source));
+            let source = Some(source);
             let _streaming = Streaming::new(shard);
             let relay = Relay {
                 shard,
@@ -245,7 +245,7 @@ pub struct Relay<'a> {
     head: Vec<u8>,
     first: Vec<u8>,
     /// `None`: others read it too, and it is brought to all of them.
-    source: Option<Box<Source>>,
+    source: Option<Source>,
     /// What becomes of the answer besides.
     kept: Option<Box<Kept>>,
     following: Option<Following>,
@@ -267,7 +267,7 @@ impl Relay<'_> {
             screen.note(self.shard, record);
         }
         match self.kept.take().filter(|_| matches!(result, Err(None))).and_then(|kept| kept.retire()) {
-            Some(kept) => shared::spawn(self.shard, source, None, kept.paid_by(record)), // others want the rest
+            Some(kept) => shared::spawn(self.shard, Box::new(source), None, kept.paid_by(record)), // others want the rest
             None => source.close(self.shard, clean),
         }
         result
@@ -418,7 +418,7 @@ impl Relay<'_> {
             let (task, ndjson) = (source.stream.task(), source.stream.is_ndjson());
             let deadline_us = source.limits.deadline_us;
             self.following = Some(Following { follower: kept.follow(), task, ndjson, deadline_us });
-            shared::spawn(self.shard, source, reading, kept.paid_by(record));
+            shared::spawn(self.shard, Box::new(source), reading, kept.paid_by(record));
         }
     }
 

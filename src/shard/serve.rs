@@ -261,9 +261,7 @@ async fn one(shard: &Rc<Shard>, client: &mut Client, role: Role) -> After {
         Ok(incoming) if role == Role::Redirect => Box::pin(redirect(shard, client, incoming)),
         Ok(incoming) => task::boxed(|| exchange::run(shard, client, incoming)),
         Err(NoRequest::Quiet) => return After::Close,
-        Err(NoRequest::Refused(error)) => {
-            Box::pin(async move { refuse(shard, client, &unfit(error)).await })
-        }
+        Err(NoRequest::Refused(error)) => Box::pin(async move { refuse(shard, client, &unfit(error)).await }),
         Err(NoRequest::TimedOut) => Box::pin(async move {
             let failure = Failure::new(FailureKind::BodyTimeout, "The request headers did not come in time.");
             refuse(shard, client, &failure).await

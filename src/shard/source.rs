@@ -16,9 +16,9 @@ use crate::net::{Upstream, buffer};
 use crate::queue::Place;
 use crate::wire::http1::body::Reader;
 
-/// Full reads in a row after which larger ones are worth it: more than [`BEHIND`], so that a client that never reads is
-/// found out before.
-const FULL_MIN: u32 = (BEHIND / buffer::SMALL) as u32 + 1;
+/// Full reads in a row after which larger ones are worth it: twice [`BEHIND`] and more, so that a client that never reads is found out
+/// before, whatever its kernel takes.
+const FULL_MIN: u32 = (2 * BEHIND / buffer::SMALL) as u32 + 1;
 
 /// Bytes that the kernel still has for a client that is behind.
 const BEHIND: usize = 64 * 1024;
@@ -32,7 +32,7 @@ pub struct Source {
     /// Framing of the endpoint.
     pub reader: Reader,
     /// State of the events.
-    pub stream: Box<Stream>,
+    pub stream: Stream,
     /// What reads them, if anything does.
     pub screen: Option<Box<Screen>>,
     /// Whether the connection may be used again after its end.

@@ -36,7 +36,10 @@ fn what_is_heard_is_what_is_told() {
         r#"[{"index":0,"delta":{"content":null},"finish_reason":"stop"},{"text":"t","finish_reason":null},7,[],"x"]"#,
         r#"[{"message":{"content":[{"type":"text","text":"p"},{"refusal":"q"}],"refusal":"no"},"finish_reason":"a"}]"#,
         r#"[{"delta":{"function_call":{"arguments":"xyz"}}},{"delta":[{"content":"no"}]},{"delta":{"a":{"content":"no"}}}]"#,
-        "[]", "null", r#"{"content":"x"}"#, r#""text""#,
+        "[]",
+        "null",
+        r#"{"content":"x"}"#,
+        r#""text""#,
     ];
     for value in values {
         let data = format!(r#"{{"before":[1],"choices": {value} ,"after":{{}}}}"#);

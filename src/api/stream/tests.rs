@@ -177,7 +177,8 @@ fn what_events_begin_with_is_remembered_and_changes_nothing() {
             }
         }
         assert!(plain.opening.bytes.is_empty());
-        let told = |stream: &Stream| (stream.usage, stream.said, stream.events, stream.finished, stream.progress);
+        let told =
+            |stream: &Stream| (stream.usage, stream.said, stream.events, stream.finished, stream.progress);
         assert_eq!(told(&stream), told(&plain));
     }
 }

@@ -14,12 +14,13 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use monoio::io::AsyncWriteRent;
 
 use super::Stop;
+use super::connection::Connection;
 use crate::net::buffer::{self, Buffers};
 use crate::net::calls;
 use crate::net::clock::{self, Timer};
@@ -39,7 +40,7 @@ enum Pump {
     Ended,
 }
 
-struct Inbox {
+pub(super) struct Inbox {
     state: Cell<Pump>,
     bytes: RefCell<Vec<u8>>,
     /// After data came, go on reading: an exchange is running.
@@ -52,12 +53,12 @@ struct Inbox {
     /// Let nothing be pending: the socket is to be taken away.
     stop: Cell<bool>,
     /// Grows by one with every change the exchange should see.
-    changes: Cell<u32>,
+    pub(super) changes: Cell<u32>,
     /// A write is under way, or was given up in the middle: nothing else may be written.
     cut: Cell<bool>,
     fd: RawFd,
     buffers: Rc<Buffers>,
-    tls: Option<Tls>,
+    pub(super) tls: Option<Tls>,
 }
 
 impl Inbox {
@@ -150,7 +151,7 @@ const STALLED_US: u64 = 1_000_000;
 const SEALED_AT_ONCE: usize = buffer::LARGE - 64;
 
 /// The socket as both sides of the task use it: reads by the pump, writes by the exchange, never across an await.
-type Shared = Rc<UnsafeCell<Socket>>;
+pub(super) type Shared = Rc<UnsafeCell<Socket>>;
 
 /// What becomes of a connection when its exchanges are over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,52 +215,7 @@ pub fn run_until_rest<F: Future<Output: Into<End>>>(
         write_limit_us: None,
     };
     let sides = (exchanges(client), pump(Rc::clone(&stream), Rc::clone(&inbox)));
-    Connection { sides: Some(sides), inbox, stream: Some((stream, rested)), fd }
-}
-
-/// The two sides of a connection, polled by one task. Written out because an `async` block would hold both twice.
-struct Connection<E, P, R> {
-    /// Exchanges and pump; dropped before the socket is handed back.
-    sides: Option<(E, P)>,
-    inbox: Rc<Inbox>,
-    stream: Option<(Shared, R)>,
-    fd: RawFd,
-}
-
-impl<E: Future<Output: Into<End>>, P: Future, R: FnOnce(Link)> Future for Connection<E, P, R> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // SAFETY: the sides are never moved out of the pinned connection, they are dropped where they are; the other
-        // fields are not pinned.
-        let this = unsafe { self.get_unchecked_mut() };
-        loop {
-            let Some((exchanges, pump)) = this.sides.as_mut() else { return Poll::Ready(()) };
-            // SAFETY: as above, for both.
-            if let Poll::Ready(end) = unsafe { Pin::new_unchecked(exchanges) }.poll(cx) {
-                let end = end.into();
-                if end == End::Close {
-                    calls::shutdown(this.fd);
-                }
-                this.sides = None;
-                if let Some((stream, rested)) = this.stream.take().filter(|_| end == End::Rest)
-                    && let Some(stream) = Rc::into_inner(stream)
-                {
-                    rested(Link {
-                        stream: stream.into_inner(),
-                        tls: this.inbox.tls.clone(),
-                        early: Vec::new(),
-                    });
-                }
-                return Poll::Ready(());
-            }
-            let before = this.inbox.changes.get();
-            let _ = unsafe { Pin::new_unchecked(pump) }.poll(cx);
-            if this.inbox.changes.get() == before {
-                return Poll::Pending;
-            }
-        }
-    }
+    Connection::new(sides, inbox, (stream, rested), fd)
 }
 
 async fn pump(stream: Shared, inbox: Rc<Inbox>) -> std::convert::Infallible {

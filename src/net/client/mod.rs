@@ -1,6 +1,7 @@
 //! The client's side of an exchange: a connection of its own ([`line`]), or one stream of a shared one
 //! ([`stream`]). Exchanges do not know which.
 
+mod connection;
 pub mod line;
 pub mod stream;
 
