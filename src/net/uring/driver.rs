@@ -13,6 +13,7 @@ use std::time::Duration;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use slab::Slab;
 
+use super::ahead::{self, Touched};
 use super::group::{self, Group};
 use super::socket::poll_first;
 use crate::net::buffer::{self, Buffers};
@@ -41,8 +42,8 @@ enum State {
     Waiting(Waker),
     /// A send with the kernel that nobody has to wait for.
     Posted(Posted),
-    /// A read with the kernel that has no buffer yet; who waits, and where buffers come from.
-    Receiving(Waker, Rc<Buffers>),
+    /// A read with the kernel that has no buffer yet; who waits, where buffers come from, and what is touched when it has ended.
+    Receiving(Waker, Rc<Buffers>, Touched),
     /// What it has come to.
     Received(i32, Vec<u8>),
     /// What the kernel has said.
@@ -142,7 +143,13 @@ impl Driver {
 
     /// Reads from `fd` with the next [`Driver::turn`] into one of the ring's own buffers, which comes with the result; its key.
     /// `None`: there are none.
-    pub fn receive(&mut self, fd: &Rc<OwnedFd>, buffers: &Rc<Buffers>, cx: &Context<'_>) -> Option<usize> {
+    pub fn receive(
+        &mut self,
+        fd: &Rc<OwnedFd>,
+        buffers: &Rc<Buffers>,
+        touched: Touched,
+        cx: &Context<'_>,
+    ) -> Option<usize> {
         if matches!(self.group, Grouped::Unasked) {
             let mut group = Group::new();
             // SAFETY: the memory is the group's, which lives as long as the ring.
@@ -157,16 +164,17 @@ impl Driver {
         let receive =
             opcode::Recv::new(types::Fd(fd.as_raw_fd()), std::ptr::null_mut(), buffer::SMALL as u32);
         let entry = receive.buf_group(GROUP).build().flags(squeue::Flags::BUFFER_SELECT);
-        let state = State::Receiving(cx.waker().clone(), Rc::clone(buffers));
+        let state = State::Receiving(cx.waker().clone(), Rc::clone(buffers), touched);
         let key = self.operations.insert(Operation { state, fd: Rc::clone(fd) });
         self.push(&poll_first(entry).user_data(key as u64));
         Some(key)
     }
 
     /// What [`Driver::receive`] has come to, with the buffer; its key is free then.
-    pub fn poll_received(&mut self, key: usize, cx: &Context<'_>) -> Poll<(i32, Vec<u8>)> {
+    pub fn poll_received(&mut self, key: usize, touched: Touched, cx: &Context<'_>) -> Poll<(i32, Vec<u8>)> {
         match self.operations.get_mut(key).map(|operation| &mut operation.state) {
-            Some(State::Receiving(waker, _)) => {
+            Some(State::Receiving(waker, _, known)) => {
+                *known = touched;
                 if !waker.will_wake(cx.waker()) {
                     waker.clone_from(cx.waker());
                 }
@@ -324,7 +332,8 @@ fn completed(operations: &mut Slab<Operation>, group: &mut Grouped, key: usize, 
                 waker.wake();
             }
         }
-        State::Receiving(waker, buffers) => {
+        State::Receiving(waker, buffers, touched) => {
+            touched.into_iter().for_each(ahead::of);
             let mut bytes = Vec::new();
             if let Grouped::There(group) = group {
                 match number {

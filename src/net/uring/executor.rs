@@ -18,6 +18,7 @@ use std::time::Duration;
 use crossbeam_queue::SegQueue;
 use slab::Slab;
 
+use super::ahead;
 use super::driver::Driver;
 use super::sleep::Timers;
 use crate::net::clock;
@@ -150,6 +151,7 @@ impl Executor {
         let main = self.signal(MAIN);
         Arc::clone(&main).wake();
         loop {
+            self.ask_for_memory();
             for _ in 0..READY.with_borrow(VecDeque::len).min(ROUND) {
                 let Some(signal) = READY.with_borrow_mut(VecDeque::pop_front) else { break };
                 signal.is_queued.store(false, Ordering::Release);
@@ -164,6 +166,19 @@ impl Executor {
             }
             self.turn();
         }
+    }
+
+    /// Has the processor fetch the tasks of the next round: what waited has been pushed out of its caches by then, and now one wait for
+    /// memory is as long as many.
+    fn ask_for_memory(&self) {
+        let tasks = self.tasks.borrow();
+        READY.with_borrow(|ready| {
+            for signal in ready.iter().take(ROUND) {
+                if let Some(future) = tasks.get(signal.key).and_then(|task| task.future.as_ref()) {
+                    ahead::from((&raw const **future).addr());
+                }
+            }
+        });
     }
 
     /// Lets the kernel and the timers have their turn; sleeps if no task is ready.

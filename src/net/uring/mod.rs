@@ -12,6 +12,7 @@
 //! Sockets here are in blocking mode: the kernel answers an entry on one that is not with `EAGAIN` and does not wait.
 //! Bounds: an entry of [`driver::Driver`] an operation, one a task, and of timers one each that was begun and whose time has not come. Costs: PERFORMANCE.md.
 
+mod ahead;
 pub(super) mod driver;
 pub(super) mod executor;
 mod group;

@@ -104,7 +104,7 @@ impl Socket {
     pub fn listen(&self, buffers: &Rc<Buffers>) {
         if self.ahead.get().is_none() {
             let nobody = Context::from_waker(Waker::noop());
-            self.ahead.set(self.executor.driver.borrow_mut().receive(&self.fd, buffers, &nobody));
+            self.ahead.set(self.executor.driver.borrow_mut().receive(&self.fd, buffers, [0; 2], &nobody));
         }
     }
 
@@ -277,6 +277,7 @@ impl Future for Receiving<'_> {
     type Output = BufResult<usize, Vec<u8>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let touched = [(&raw const *self).addr(), (&raw const *self.socket).addr()];
         let this = &mut *self;
         loop {
             let has_one = match &mut this.step {
@@ -284,7 +285,7 @@ impl Future for Receiving<'_> {
                     return Pin::new(reading).poll(cx).map(|(result, bytes)| (result, bytes.into_inner()));
                 }
                 Step::Any(Some(key)) => {
-                    let polled = this.socket.executor.driver.borrow_mut().poll_received(*key, cx);
+                    let polled = this.socket.executor.driver.borrow_mut().poll_received(*key, touched, cx);
                     let Poll::Ready((result, bytes)) = polled else { return Poll::Pending };
                     this.step = Step::Any(None);
                     if result != -libc::ENOBUFS {
@@ -295,7 +296,7 @@ impl Future for Receiving<'_> {
                 }
                 Step::Any(key) => {
                     let mut driver = this.socket.executor.driver.borrow_mut();
-                    *key = driver.receive(&this.socket.fd, this.buffers, cx);
+                    *key = driver.receive(&this.socket.fd, this.buffers, touched, cx);
                     key.is_some()
                 }
             };
