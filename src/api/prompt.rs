@@ -92,7 +92,8 @@ const NO_TEXT: [&str; 12] = [
 
 /// A key as Go's `encoding/json` compares it (`foldName`): without case, and two signs that fold to letters of ASCII.
 pub(super) fn folded(key: &str) -> Cow<'_, str> {
-    if key.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+    // All of them are looked at, many at a time: most keys are plain.
+    if !key.bytes().fold(false, |other, byte| other | !byte.is_ascii() | byte.is_ascii_uppercase()) {
         return Cow::Borrowed(key);
     }
     let fold = |sign| match sign {
@@ -110,7 +111,8 @@ pub(super) fn read(nodes: &[Node<'_>], body: &[u8], base: usize, out: &mut Texts
     let mut at = 1;
     for _ in 0..*len {
         let (Some(Node::String(key)), next) = (nodes.get(at), reader.after(at + 1)) else { return };
-        if let Some((_, role)) = TOP_KEYS.iter().find(|(top, _)| *top == folded(key)) {
+        let plain = folded(key);
+        if let Some((_, role)) = TOP_KEYS.iter().find(|(top, _)| *top == plain) {
             reader.message += 1;
             reader.walk(at + 1, *role, Inside::Text);
         }
