@@ -214,6 +214,46 @@ fn reads_without_a_buffer_are_given_up() {
 }
 
 #[test]
+fn who_listens_knows_what_has_come_and_loses_nothing() {
+    on_ring(|executor| async move {
+        let buffers = Rc::new(Buffers::default());
+        let settle = async || {
+            for _ in 0..3 {
+                pass().await;
+            }
+        };
+        let (socket, mut far) = pair(&executor);
+        assert_eq!(socket.is_quiet(), None, "nobody listens");
+        for _ in 0..600 {
+            socket.listen(&buffers);
+            settle().await;
+            assert_eq!(socket.is_quiet(), Some(true));
+            far.write_all(b"bytes").unwrap();
+            settle().await;
+            assert_eq!(socket.is_quiet(), Some(false));
+            let (result, bytes) = socket.receive(None, &buffers).await;
+            assert_eq!((result.unwrap(), bytes.as_slice()), (5, &b"bytes"[..]));
+            assert_eq!(socket.is_quiet(), None);
+            buffers.give(bytes);
+        }
+        socket.listen(&buffers);
+        drop(far);
+        settle().await;
+        assert_eq!(socket.is_quiet(), Some(false), "its end has come");
+        // Dropped while it listens; more of them than there are buffers.
+        let mut ends = Vec::new();
+        for _ in 0..600 {
+            let (socket, far) = pair(&executor);
+            socket.listen(&buffers);
+            ends.push(far);
+        }
+        settle().await;
+        drop(ends);
+        settle().await;
+    });
+}
+
+#[test]
 fn what_is_dropped_keeps_its_memory_and_its_descriptor() {
     on_ring(|executor| async move {
         for _ in 0..100 {
