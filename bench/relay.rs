@@ -103,7 +103,9 @@ async fn one(relay: &Relay, client: &mut Client) -> Option<()> {
         }
         let reader = reader.as_mut()?;
         reader.feed(buffer.get(body..)?, |_| Ok::<(), ()>(())).ok()?;
-        relay.buffers.give(client.post_from(buffer, 0).await.ok()?);
+        if let Err(buffer) = client.post_from(buffer, 0) {
+            relay.buffers.give(client.write_from(buffer, 0).await.ok()?);
+        }
         buffer = Vec::new();
         if reader.done() {
             break;

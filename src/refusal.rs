@@ -33,8 +33,9 @@ pub fn no_route(no: NoRoute) -> Failure {
             Failure::new(FailureKind::Forbidden, "This path changes an endpoint; ask the endpoint itself.")
         }
         NoRoute::Method(allow) => {
-            let failure = Failure::new(FailureKind::MethodNotAllowed, "Method Not Allowed");
-            Failure { allow: Some(allow), ..failure }
+            let mut failure = Failure::new(FailureKind::MethodNotAllowed, "Method Not Allowed");
+            failure.allow = Some(allow);
+            failure
         }
     }
 }
@@ -70,7 +71,7 @@ pub fn concurrent(status: u16, limit: u32) -> Failure {
 }
 
 fn limited(status: u16, text: &str, retry_after_ms: u64) -> Failure {
-    Failure { status, ..Failure::new(FailureKind::RateLimited, text).after_ms(retry_after_ms) }
+    Failure::new(FailureKind::RateLimited, text).with_status(status).after_ms(retry_after_ms)
 }
 
 /// No key opens.
@@ -191,6 +192,7 @@ pub fn blocked(blocked: &Blocked, language: Language, output: bool) -> Failure {
     };
     let names: Vec<&str> = reasons.iter().map(|(name, _)| *name).collect();
     let kind = if output { FailureKind::ResponseBlocked } else { FailureKind::PromptBlocked };
-    let text = message::blocked(language, output, &reasons);
-    Failure { scanners: Some(names.join(",")), ..Failure::new(kind, text) }
+    let mut failure = Failure::new(kind, message::blocked(language, output, &reasons));
+    failure.scanners = Some(names.join(","));
+    failure
 }

@@ -122,7 +122,7 @@ impl Plan {
         let passes = failure.status >= 500 && !timed_out && arrived;
         let poisons = self.deaths >= DEATHS_MAX;
         // Nor is it another model's turn to be taken down.
-        self.last = Some(if poisons { Failure { retry: Class::Never, ..failure } } else { failure });
+        self.last = Some(if poisons { failure.with_retry(Class::Never) } else { failure });
         if !helps || self.made >= self.attempts || poisons {
             return Next::Over;
         }

@@ -4,6 +4,8 @@
 //! decides the shape (`research`: OpenAI objects, Ollama strings, Anthropic typed objects). Clients map the status
 //! to an exception class, so the statuses are the contract.
 
+use std::ops::{Deref, DerefMut};
+
 use super::Dialect;
 use crate::wire::json;
 
@@ -63,9 +65,13 @@ pub enum Retry {
     OtherEndpoint,
 }
 
-/// One failed exchange or attempt.
+/// One failed exchange or attempt. One word long: every step of an exchange may end with one, and has room for it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Failure {
+pub struct Failure(Box<Details>);
+
+/// What is known of a failure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Details {
     /// What went wrong.
     pub kind: Kind,
     /// Status of the answer.
@@ -131,6 +137,20 @@ impl Kind {
     }
 }
 
+impl Deref for Failure {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl DerefMut for Failure {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.0
+    }
+}
+
 impl Failure {
     /// A failure with its kind's own status.
     #[must_use]
@@ -142,11 +162,10 @@ impl Failure {
             _ => Retry::Never,
         };
         let status = kind.facts().0;
-        let message = message.into();
-        Self {
+        Self(Box::new(Details {
             kind,
             status,
-            message,
+            message: message.into(),
             param: None,
             upstream: None,
             retry_after_s: None,
@@ -154,7 +173,21 @@ impl Failure {
             retry,
             allow: None,
             scanners: None,
-        }
+        }))
+    }
+
+    /// With another status.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// With another word on who may try again.
+    #[must_use]
+    pub fn with_retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
     }
 
     /// With the request field at fault.
@@ -198,13 +231,11 @@ impl Failure {
             401 | 403 | 404 => Retry::OtherEndpoint,
             _ => Retry::Never,
         };
-        Self {
-            status,
-            retry,
-            retry_after_s,
-            upstream: Some(Box::new((error.get("type").and_then(text), error.get("code").and_then(text)))),
-            ..Self::new(Kind::UpstreamStatus, message)
-        }
+        let mut failure = Self::new(Kind::UpstreamStatus, message).with_status(status).with_retry(retry);
+        failure.retry_after_s = retry_after_s;
+        failure.upstream =
+            Some(Box::new((error.get("type").and_then(text), error.get("code").and_then(text))));
+        failure
     }
 
     /// Whether an endpoint says that it does not have the model; other paths that it lacks are no such word.

@@ -32,7 +32,7 @@ pub struct Stream {
     task: Task,
     ndjson: bool,
     /// The client's name for the model, as a JSON string.
-    model: Vec<u8>,
+    model: Box<[u8]>,
     /// Take out the usage that only we asked for.
     strip_usage: bool,
     kept: Vec<u8>,
@@ -41,12 +41,12 @@ pub struct Stream {
     finished: u64,
     usage: Usage,
     /// What tokens cost, if the client is to see it beside them.
-    price: Option<Price>,
+    price: Option<Box<Price>>,
     said: Said,
     /// Events passed on that carry data.
     events: u64,
     /// The endpoint's own name for the model, as a JSON string, if anybody wants to know.
-    seen: Option<Vec<u8>>,
+    seen: Option<Box<[u8]>>,
     opening: Opening,
 }
 
@@ -55,7 +55,7 @@ pub struct Stream {
 #[derive(Debug, Default)]
 struct Opening {
     /// Up to the value of `choices`, without anything that matters but a model.
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     model: Option<Span>,
     /// How often it was another one.
     changes: u8,
@@ -68,9 +68,7 @@ impl Opening {
     fn learn(&mut self, bytes: &[u8], model: Option<Span>) {
         if self.changes < Self::CHANGES_MAX {
             self.changes += 1;
-            self.bytes.clear();
-            self.bytes.reserve_exact(bytes.len());
-            self.bytes.extend_from_slice(bytes);
+            self.bytes = bytes.into();
             self.model = model;
         }
     }
@@ -93,7 +91,7 @@ impl Stream {
         Self {
             task,
             ndjson,
-            model,
+            model: model.into(),
             strip_usage,
             kept: Vec::new(),
             progress,
@@ -110,7 +108,7 @@ impl Stream {
     /// Shows the client the cost beside the tokens, by `price`.
     #[must_use]
     pub fn priced(mut self, price: Price) -> Self {
-        self.price = Some(price);
+        self.price = Some(Box::new(price));
         self
     }
 
@@ -134,7 +132,7 @@ impl Stream {
 
     /// Keeps the endpoint's own name for the model when it comes.
     pub fn remember_model(&mut self) {
-        self.seen = Some(Vec::new());
+        self.seen = Some(Box::default());
     }
 
     /// That name, as a JSON string; empty: none has come, or nobody wants to know.
@@ -288,7 +286,7 @@ impl Stream {
         out.extend_from_slice(around[0]);
         out.extend_from_slice(around[1]);
         let mut edits = [
-            model.map(|span| (span, self.model.as_slice())),
+            model.map(|span| (span, &*self.model)),
             other.as_ref().map(|(span, bytes)| (*span, bytes.as_slice())),
         ];
         edits.sort_unstable_by_key(|edit| edit.map_or(u32::MAX, |(span, _)| span.start));
@@ -371,7 +369,7 @@ impl Stream {
 
     /// The cost, to be added to the `usage` at a place of `data`, if there is any.
     fn cost_in(&self, data: &[u8], usage: Span) -> Option<(Span, Vec<u8>)> {
-        cost_member(data, usage, self.usage.cost(self.price?))
+        cost_member(data, usage, self.usage.cost(*self.price.as_deref()?))
     }
 
     /// A line of Ollama's native stream.
@@ -423,11 +421,11 @@ impl Stream {
 
     fn rename(&mut self, data: &[u8], model: Option<Span>, other: Option<(Span, Vec<u8>)>) -> Verdict {
         if let Some((seen, span)) = self.seen.as_mut().filter(|seen| seen.is_empty()).zip(model) {
-            seen.extend_from_slice(span.of_bytes(data));
+            *seen = span.of_bytes(data).into();
         }
         let model = model.filter(|span| {
             let old = span.of_bytes(data);
-            old.first() == Some(&b'"') && old != self.model
+            old.first() == Some(&b'"') && *old != *self.model
         });
         if model.is_none() && other.is_none() { Verdict::Pass } else { Verdict::Edit(model, other) }
     }

@@ -39,6 +39,12 @@ impl Buffers {
         if bytes <= SMALL { self.small() } else { self.large() }
     }
 
+    /// Frees the idle ones. What is asked for afterwards lies closer together than what has come back in any order.
+    pub fn trim(&self) {
+        self.small.take();
+        self.large.take();
+    }
+
     /// Takes a buffer back; one that has grown past its size is freed.
     pub fn give(&self, mut buffer: Vec<u8>) {
         let list = match buffer.capacity() {
@@ -70,5 +76,8 @@ mod tests {
         assert_eq!(again.as_ptr(), address);
         buffers.give(vec![0; LARGE + 1]);
         assert!(buffers.large.borrow().is_empty());
+        buffers.give(again);
+        buffers.trim();
+        assert!(buffers.small.borrow().is_empty());
     }
 }

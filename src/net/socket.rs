@@ -87,11 +87,11 @@ impl Socket {
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn readable(&self) -> io::Result<()> {
+    pub fn readable(&self) -> impl Future<Output = io::Result<()>> + Unpin {
         match &self.0 {
-            Kind::Ring(socket) => socket.readable().await,
-            Kind::Tcp(stream) => Box::pin(stream.readable(true)).await,
-            Kind::Unix(stream) => Box::pin(stream.readable(true)).await,
+            Kind::Ring(socket) => Readable::Ring(socket.readable()),
+            Kind::Tcp(stream) => Readable::Portable(Box::pin(stream.readable(true))),
+            Kind::Unix(stream) => Readable::Portable(Box::pin(stream.readable(true))),
         }
     }
 
@@ -208,6 +208,25 @@ impl AsyncWriteRent for Socket {
     async fn shutdown(&mut self) -> io::Result<()> {
         super::calls::shutdown_write(self.as_raw_fd());
         Ok(())
+    }
+}
+
+/// A wait for something to read; may be dropped at any time.
+enum Readable<'a> {
+    /// On the ring.
+    Ring(uring::Readable<'a>),
+    /// On the portable runtime.
+    Portable(Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>),
+}
+
+impl Future for Readable<'_> {
+    type Output = io::Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Ring(waiting) => Pin::new(waiting).poll(cx),
+            Self::Portable(waiting) => waiting.as_mut().poll(cx),
+        }
     }
 }
 

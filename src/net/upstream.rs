@@ -6,8 +6,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
@@ -15,8 +16,7 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use super::buffer::{Buffers, LARGE};
 use super::calls::{self, Idle};
 use super::link;
-use super::socket::Socket;
-
+use super::socket::{self, Socket};
 use super::tls::{Connector, Session, Stage};
 
 /// Whether a connection failed for want of something of ours: it says nothing of the endpoint.
@@ -163,14 +163,17 @@ impl Upstream {
 
     /// Reads once into `into`, behind what it holds, or into a small buffer that is had only when something has come;
     /// `Ok(0)`: the endpoint has ended.
-    pub async fn receive(
-        &mut self,
+    pub fn receive<'a>(
+        &'a mut self,
         into: Option<Vec<u8>>,
-        buffers: &Rc<Buffers>,
-    ) -> (io::Result<usize>, Vec<u8>) {
+        buffers: &'a Rc<Buffers>,
+    ) -> impl Future<Output = Received> + Unpin + use<'a> {
+        if into.is_some() || self.tls.is_some() || self.stream.is_none() {
+            return Receiving::Into(Box::pin(self.read(into.unwrap_or_else(|| buffers.small()))));
+        }
         match &mut self.stream {
-            Some(stream) if self.tls.is_none() && into.is_none() => stream.receive(None, buffers).await,
-            _ => Box::pin(self.read(into.unwrap_or_else(|| buffers.small()))).await,
+            Some(stream) => Receiving::Any(stream.receive(None, buffers)),
+            None => Receiving::Into(Box::pin(std::future::pending())),
         }
     }
 
@@ -199,6 +202,28 @@ impl Upstream {
             if bytes.len() > before {
                 return Ok(bytes.len() - before);
             }
+        }
+    }
+}
+
+/// How much has come, and where it is.
+type Received = (io::Result<usize>, Vec<u8>);
+
+/// A read that is under way. Named, so that who waits for it holds no more than what it needs.
+enum Receiving<'a> {
+    /// Into a buffer that is had when something has come.
+    Any(socket::Receiving<'a>),
+    /// Into one of its own.
+    Into(Pin<Box<dyn Future<Output = Received> + 'a>>),
+}
+
+impl Future for Receiving<'_> {
+    type Output = Received;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Any(reading) => Pin::new(reading).poll(cx),
+            Self::Into(reading) => reading.as_mut().poll(cx),
         }
     }
 }

@@ -58,7 +58,7 @@ fn what_does_not_help_is_not_done() {
 
 #[test]
 fn a_request_that_kills_is_tried_once_more() {
-    let died = || Failure { retry: Class::OtherEndpoint, ..Failure::new(FailureKind::UpstreamDied, "") };
+    let died = || Failure::new(FailureKind::UpstreamDied, "").with_retry(Class::OtherEndpoint);
     let mut killer = plan(10);
     assert_eq!(killer.failed(0, died(), |_| true, || true), Next::Another);
     assert_eq!(killer.failed(1, died(), |_| true, || true), Next::Over);

@@ -63,13 +63,13 @@ pub struct Record {
     /// Time in line for places.
     pub(super) queued_us: u64,
     gone: bool,
-    fault: Option<Fault>,
+    fault: Option<Box<Fault>>,
     /// What the cache did.
-    pub cache: Option<Use>,
+    pub cache: Option<Box<Use>>,
     /// Its answer was given before, and costs what it cost then.
     charged: bool,
-    /// What that was.
-    given: Usage,
+    /// Tokens of that, in and out.
+    given: (u64, u64),
     /// Its stream goes to others too.
     payment: Option<Rc<Payment>>,
 }
@@ -129,7 +129,7 @@ impl Record {
             fault: None,
             cache: None,
             charged: false,
-            given: Usage::default(),
+            given: (0, 0),
             payment: None,
         }
     }
@@ -309,12 +309,12 @@ impl Record {
 
     /// The answer of another exchange is given again: its tokens are charged where the configuration says so.
     pub fn given_again(&mut self, shard: &Shard, used: Use, usage: Usage) {
-        self.cache = Some(used);
         if matches!(used, Use::Hit(..)) {
             self.first_sent_us = shard.clock.now_us(); // until here it was our own time
         }
+        self.cache = Some(Box::new(used));
         self.charged = shard.world.config.cache.charge_hits;
-        self.given = usage;
+        self.given = (usage.input_all(), usage.output);
         if self.charged {
             self.usage = usage;
         }
@@ -322,9 +322,9 @@ impl Record {
 
     /// A stream that was shared has come to its end.
     pub fn shared(&mut self, usage: Usage, said: Said) {
-        let is_leader = !matches!(self.cache, Some(Use::Shared(_)));
+        let is_leader = !matches!(self.cache.as_deref(), Some(Use::Shared(_)));
         if !is_leader {
-            self.given = usage;
+            self.given = (usage.input_all(), usage.output);
         }
         if self.charged || is_leader {
             (self.usage, self.said, self.whole) = (usage, said, true);
@@ -352,7 +352,7 @@ impl Record {
         if let Some(entry) = &mut self.entry {
             entry.error = Some(text.clone());
         }
-        self.fault = Some(Fault { kind: failure.kind, param: failure.param, text });
+        self.fault = Some(Box::new(Fault { kind: failure.kind, param: failure.param, text }));
     }
 
     /// The answer broke after it had begun.
@@ -393,7 +393,7 @@ impl Record {
             head.extend_from_slice(format!("{cost}").as_bytes());
         }
         head.extend_from_slice(b"\r\n");
-        if let Some(used) = self.cache {
+        if let Some(used) = &self.cache {
             used.lines(head);
         }
     }
@@ -520,10 +520,10 @@ impl Record {
             if self.status < 400 { fallback.success.add(1) } else { fallback.failure.add(1) }
         }
         model.status(self.status);
-        if let Some(used) = self.cache {
+        if let Some(used) = &self.cache {
             model.cache(used.name()).add(1);
-            metrics.cache.saved_input.add(self.given.input_all());
-            metrics.cache.saved_output.add(self.given.output);
+            metrics.cache.saved_input.add(self.given.0);
+            metrics.cache.saved_output.add(self.given.1);
         }
         model.duration.record(now_us - self.since_us);
         let work_us = self.billed_us.unwrap_or_else(|| self.work_us(now_us));

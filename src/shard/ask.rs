@@ -96,7 +96,7 @@ impl Ask<'_> {
             Ok(Err(error)) if upstream::is_our_want(&error) => {
                 let text = "The gateway has no descriptor left for another connection.";
                 let failure = Failure::new(FailureKind::TooManyRequests, text).after(1);
-                Err(Some(Failure { retry: Retry::OtherEndpoint, ..failure }))
+                Err(Some(failure.with_retry(Retry::OtherEndpoint)))
             }
             Ok(Err(error)) => Err(Some(failed(&describe(&error)))),
             Err(Some(failure)) if failure.kind == FailureKind::ConnectFailed => {
@@ -328,10 +328,8 @@ impl Ask<'_> {
         loop {
             end = reader.decode(&mut buffer, end).map_err(|error| Some(broken_body(error)))?;
             if end - start > bytes_max {
-                return Err(Some(Failure {
-                    retry: Retry::Never,
-                    ..broken("sent an answer larger than the limit")
-                }));
+                let failure = broken("sent an answer larger than the limit");
+                return Err(Some(failure.with_retry(Retry::Never)));
             }
             if reader.done() {
                 break;
@@ -456,14 +454,16 @@ fn broken(what: &str) -> Failure {
 /// The connection ended inside an answer; `early`: before any content, so the request may be what has ended it.
 fn ended(error: Broken, early: bool) -> Failure {
     let kind = if early { FailureKind::UpstreamDied } else { FailureKind::UpstreamBroken };
-    Failure { kind, ..broken_body(error) }
+    let mut failure = broken_body(error);
+    failure.kind = kind;
+    failure
 }
 
 /// The connection failed before an answer began.
 fn lost(reused: bool, error: &io::Error) -> Failure {
     let text = format!("The endpoint closed the connection before it answered ({}).", describe(error));
     let failure = Failure::new(FailureKind::UpstreamDied, text);
-    Failure { retry: if reused { Retry::FreshConnection } else { Retry::OtherEndpoint }, ..failure }
+    failure.with_retry(if reused { Retry::FreshConnection } else { Retry::OtherEndpoint })
 }
 
 fn describe(error: &io::Error) -> String {

@@ -196,7 +196,7 @@ impl Attempts<'_> {
                     let mut tried = plan.tried().to_vec();
                     tried.push(at);
                     if self.deployment.any_left(&self.shard.world.registry, self.task, &tried) {
-                        return Err(Some(Failure { retry: Retry::OtherEndpoint, ..failure }));
+                        return Err(Some(failure.with_retry(Retry::OtherEndpoint)));
                     }
                     died = true;
                 }

@@ -10,6 +10,7 @@ use super::Shard;
 use super::access::Record;
 use super::exchange::{Exit, Streaming};
 use super::fallback::Asked;
+use super::framing;
 use super::kept::{Kept, Wanted, wall_ms};
 use super::limited::{Patience, Stopped, deadline_exceeded};
 use super::relay;
@@ -80,7 +81,7 @@ pub async fn find(
     let shard = asked.shard;
     let Some((plan, key)) = plan(asked) else { return Ok(Found::Ask(None)) };
     let Some(answers) = &shard.world.answers else { return Ok(Found::Ask(None)) };
-    record.cache = Some(Use::Miss(key));
+    record.cache = Some(Box::new(Use::Miss(key)));
     let look = || {
         let memory = answers.memory.as_ref().filter(|_| plan.reads)?;
         memory.get(key, wall_ms(), plan.age_max_s)
@@ -232,13 +233,13 @@ async fn write(
     }
     let mut out = begin(shard, patience, head, record);
     if !patience.manner.begun {
-        relay::end_stream_head(patience.manner, &mut out);
+        framing::end_stream_head(patience.manner, &mut out);
     }
     let mut pieces = stored.body.chunks(PIECE).peekable();
     while let Some(piece) = pieces.next() {
-        relay::frame(patience.manner, piece, &mut out);
+        framing::frame(patience.manner, piece, &mut out);
         if pieces.peek().is_none() {
-            relay::end(patience.manner, &mut out);
+            framing::end(patience.manner, &mut out);
         }
         out = patience.client.write(out).await.map_err(|_| None)?;
         out.clear();
@@ -260,7 +261,7 @@ fn begin(shard: &Shard, patience: &Patience<'_>, head: &Head, record: &mut Recor
             out.extend_from_slice(model.as_bytes());
             out.extend_from_slice(b"\r\n");
         }
-        relay::kind_line(&head.content_type, &mut out);
+        framing::kind_line(&head.content_type, &mut out);
     }
     out
 }
@@ -306,7 +307,7 @@ async fn wait(
                 record.given_again(shard, Use::Shared(key), Default::default());
                 let mut out = begin(shard, patience, &head, record);
                 if !patience.manner.begun {
-                    relay::end_stream_head(patience.manner, &mut out);
+                    framing::end_stream_head(patience.manner, &mut out);
                     out = patience.client.write(out).await.map_err(|_| None)?;
                 }
                 shard.buffers.give(out);

@@ -181,7 +181,7 @@ impl Record {
             text(out, b",\"served_by\":", &deployment.name);
         }
         out.extend_from_slice(if self.stream { b",\"stream\":true" } else { b",\"stream\":false" });
-        if let Some(used) = self.cache {
+        if let Some(used) = &self.cache {
             text(out, b",\"cache\":", used.name());
         }
         self.times(out, now_us);
@@ -265,7 +265,7 @@ impl Record {
             let (input, output) = (self.usage.input_all(), self.usage.output);
             let _ = write!(out, ", first {:.1} ms, {about}{input}+{output} tokens", real_ms(first));
         }
-        if let Some(used) = self.cache {
+        if let Some(used) = &self.cache {
             let _ = write!(out, ", cache {}", used.name());
         }
         if self.attempts > 1 {

@@ -36,31 +36,37 @@ use crate::wire::http1::request::Name;
 use crate::wire::http1::{Framing, Method};
 use crate::world::Who;
 
-/// Runs the exchange and says what becomes of the connection.
-pub async fn run(shard: &Rc<Shard>, client: &mut Client, mut incoming: Box<Incoming>) -> After {
-    let _running = Running::new(shard);
-    let mut manner = Manner::of(shard, &incoming, client.is_tls());
-    let mut record = Record::new(shard, &incoming, &manner, client.peer());
-    // In memory of its own: a stream that has begun does not hold it.
-    let served = task::boxed(|| steps(shard, client, &mut incoming, &mut manner, &mut record)).await;
-    manner.keep_alive &= incoming.consumed; // bytes of a body are never read as a request
-    shard.buffers.give(std::mem::take(&mut incoming.buffer));
-    drop(incoming);
-    let result = match served {
-        Ok(Served::Whole(after)) => Ok(after),
-        Ok(Served::Begun(begun)) => pin!(bring(shard, client, begun, (&manner, &mut record))).await,
-        Err(exit) => Err(exit),
-    };
-    let after = match result {
-        Ok(after) => after,
-        Err(None) => {
-            record.client_gone();
-            After::Close
-        }
-        Err(Some(failure)) => Box::pin(tell(shard, client, &manner, &failure, &mut record)).await,
-    };
-    record.finish(shard, &manner.request_id);
-    after
+/// Runs the exchange and says what becomes of the connection. (An `async fn` would hold its arguments twice.)
+pub fn run(
+    shard: &Rc<Shard>,
+    client: &mut Client,
+    mut incoming: Box<Incoming>,
+) -> impl Future<Output = After> {
+    async move {
+        let _running = Running::new(shard);
+        let mut manner = Manner::of(shard, &incoming, client.is_tls());
+        let mut record = Record::new(shard, &incoming, &manner, client.peer());
+        // In memory of its own: a stream that has begun does not hold it.
+        let served = task::boxed(|| steps(shard, client, &mut incoming, &mut manner, &mut record)).await;
+        manner.keep_alive &= incoming.consumed; // bytes of a body are never read as a request
+        shard.buffers.give(std::mem::take(&mut incoming.buffer));
+        drop(incoming);
+        let result = match served {
+            Ok(Served::Whole(after)) => Ok(after),
+            Ok(Served::Begun(begun)) => pin!(bring(shard, client, begun, (&manner, &mut record))).await,
+            Err(exit) => Err(exit),
+        };
+        let after = match result {
+            Ok(after) => after,
+            Err(None) => {
+                record.client_gone();
+                After::Close
+            }
+            Err(Some(failure)) => Box::pin(tell(shard, client, &manner, &failure, &mut record)).await,
+        };
+        record.finish(shard, &manner.request_id);
+        after
+    }
 }
 
 /// What a step may end with: a failure to tell, or `None` when nobody is left to be told.
@@ -238,36 +244,36 @@ async fn ask_model(
 }
 
 /// Brings an answer that has begun to the client. What it has used is settled before the client can ask again.
-async fn bring(
+fn bring(
     shard: &Rc<Shard>,
     client: &mut Client,
-    begun: Begun,
+    mut begun: Begun,
     (manner, record): (&Manner, &mut Record),
-) -> Result<After, Exit> {
-    let Begun { mut outgoing, mut held } = begun;
-    let spent = &mut held.spent;
-    let is_stream = outgoing.answered.is_stream();
-    if let Some(screen) = &mut outgoing.screen {
-        let result = Box::pin(screen.answer(shard, &mut outgoing.answered)).await;
+) -> impl Future<Output = Result<After, Exit>> {
+    async move {
+        let is_stream = begun.outgoing.answered.is_stream();
+        if let Some(screen) = &mut begun.outgoing.screen {
+            let result = Box::pin(screen.answer(shard, &mut begun.outgoing.answered)).await;
+            if !is_stream {
+                screen.note(shard, record);
+            }
+            if let Err(failure) = result {
+                settle(shard, &mut begun.held.spent, record); // the model has worked, whether its answer is let go or not
+                return Err(told(Some(failure), begun.outgoing.kept));
+            }
+        }
         if !is_stream {
-            screen.note(shard, record);
+            settle(shard, &mut begun.held.spent, record);
         }
-        if let Err(failure) = result {
-            settle(shard, spent, record); // the model has worked, whether its answer is let go or not
-            return Err(told(Some(failure), outgoing.kept));
-        }
+        let after = match relay::prepare(shard, begun.outgoing, manner, record) {
+            Ok(Prepared::Whole(answer)) => relay::send(shard, client, answer, manner).await,
+            // In memory of its own: a request whose body is slow has no room for it.
+            Ok(Prepared::Stream(relay)) => task::boxed(|| (*relay).run(client, record)).await,
+            Err(failure) => Err(Some(failure)),
+        };
+        settle(shard, &mut begun.held.spent, record);
+        after
     }
-    if !is_stream {
-        settle(shard, spent, record);
-    }
-    let after = match relay::prepare(shard, outgoing, manner, record) {
-        Ok(Prepared::Whole(answer)) => pin!(relay::send(shard, client, answer, manner)).await,
-        // In memory of its own: a request whose body is slow has no room for it.
-        Ok(Prepared::Stream(relay)) => task::boxed(|| relay.run(client, record)).await,
-        Err(failure) => Err(Some(failure)),
-    };
-    settle(shard, spent, record);
-    after
 }
 
 /// Tells those who wait for the same answer that there is none.

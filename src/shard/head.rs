@@ -61,6 +61,14 @@ pub enum NoRequest {
     TimedOut,
 }
 
+/// Takes the head of a request that is there as a whole, as most are. `None`: [`read`] has to wait for the rest.
+pub fn read_now(shard: &Shard, client: &mut Client) -> Option<Result<Box<Incoming>, NoRequest>> {
+    let (mut scan, since_us) = (HeadScan::default(), shard.clock.now_us());
+    let buffer = client.take_if(|bytes| matches!(scan.find(bytes, &shard.limits), Ok(Some(_))))?;
+    client.timer().set(since_us + micros(shard.world.config.server.head_timeout));
+    Some(parse(shard, buffer, since_us).map_err(NoRequest::Refused))
+}
+
 /// Reads the head of a request whose first bytes are there.
 ///
 /// # Errors
@@ -85,7 +93,11 @@ pub async fn read(shard: &Shard, client: &mut Client) -> Result<Box<Incoming>, N
             None => {}
         }
     }
-    let request = Request::parse(&buffer, &shard.limits).map_err(NoRequest::Refused)?;
+    parse(shard, buffer, since_us).map_err(NoRequest::Refused)
+}
+
+fn parse(shard: &Shard, buffer: Vec<u8>, since_us: u64) -> Result<Box<Incoming>, RequestError> {
+    let request = Request::parse(&buffer, &shard.limits)?;
     let announced = announced(&request);
     Ok(Box::new(Incoming { buffer, request, since_us, announced, http2: false, consumed: false }))
 }

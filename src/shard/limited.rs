@@ -1,12 +1,13 @@
 //! Waiting for an endpoint, within limits: an operation's own, the exchange's deadline, and the client's patience, which
 //! signs of life may prolong.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use super::exchange::Exit;
+use super::framing;
 use super::head::micros;
-use super::relay;
 use super::reply::Manner;
 use super::{Core, Shard};
 use crate::api::{Failure, FailureKind};
@@ -42,19 +43,22 @@ impl Core {
     ///
     /// # Errors
     /// Which of them came first.
-    pub async fn limited<F: Future>(
+    pub fn limited<'a, F: Future>(
         &self,
-        client: &Client,
+        client: &'a Client,
         limit: Duration,
         deadline_us: u64,
-        op: Pin<&mut F>,
-    ) -> Result<F::Output, Stopped> {
+        op: Pin<&'a mut F>,
+    ) -> impl Future<Output = Result<F::Output, Stopped>> + use<'a, F> {
         let limit_us = self.clock.after(limit);
         client.timer().set(limit_us.min(deadline_us));
-        client.race(op).await.map_err(|stop| match stop {
-            Stop::ClientGone => Stopped::Gone,
-            Stop::Deadline if deadline_us <= limit_us => Stopped::Total,
-            Stop::Deadline => Stopped::Limit,
+        let at_limit = if deadline_us <= limit_us { Stopped::Total } else { Stopped::Limit };
+        let mut racing = client.race(op);
+        poll_fn(move |cx| {
+            Pin::new(&mut racing).poll(cx).map_err(|stop| match stop {
+                Stop::ClientGone => Stopped::Gone,
+                Stop::Deadline => at_limit,
+            })
         })
     }
 }
@@ -145,12 +149,12 @@ impl<'a> Patience<'a> {
         let mut bytes = self.shard.buffers.small();
         let begins = !self.manner.begun;
         if begins {
-            relay::begin_events(self.shard, self.manner, &mut bytes);
+            framing::begin_events(self.shard, self.manner, &mut bytes);
             self.manner.begun = true;
         }
         // Who does not take what it was sent is not waited for: a turn in line may come meanwhile.
         if (begins && !self.manner.is_http2()) || (!begins && self.client.takes_now(COMMENT.len())) {
-            relay::frame(self.manner, COMMENT, &mut bytes);
+            framing::frame(self.manner, COMMENT, &mut bytes);
         }
         if !bytes.is_empty() {
             bytes = self.client.write(bytes).await.map_err(|_| Stopped::Gone)?;

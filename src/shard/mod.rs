@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod explained;
 pub mod fallback;
 pub mod fleet;
+pub mod framing;
 pub mod head;
 pub mod judge;
 pub mod kept;

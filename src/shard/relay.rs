@@ -4,7 +4,7 @@
 //! arrives during a write goes out in the next one. The client's head leaves with the first content.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -12,6 +12,7 @@ use super::Shard;
 use super::access::Record;
 use super::answered::{Answered, Content, Limits};
 use super::exchange::{Exit, Streaming};
+use super::framing::{GAP, end, end_stream_head, frame, frame_in_place, kind_line};
 use super::kept::Kept;
 use super::limited::{Stopped, deadline_exceeded};
 use super::reply::{self, Manner, Version};
@@ -26,9 +27,6 @@ use crate::wire::http1::body;
 
 /// Room for the head of an answer, and for what grows in its body; more is made if that is not enough.
 const HEAD_BYTES: usize = 1024;
-
-/// Room before the data for the longest chunk line: 16 digits and CRLF.
-pub const GAP: usize = 18;
 
 /// A client that has only listened for so long is watched without a buffer.
 const PARK_AFTER_US: u64 = 1_000_000;
@@ -139,46 +137,11 @@ pub async fn send(
     answer: Vec<u8>,
     manner: &Manner,
 ) -> Result<After, Exit> {
-    let spare = pin!(client.post_from(answer, 0)).await.map_err(|_| None)?;
-    shard.buffers.give(spare);
-    Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
-}
-
-/// Appends the field that says what an answer is.
-pub fn kind_line(content_type: &[u8], head: &mut Vec<u8>) {
-    head.extend_from_slice(b"content-type: ");
-    head.extend_from_slice(if content_type.is_empty() { b"application/json" } else { content_type });
-    head.extend_from_slice(b"\r\n");
-}
-
-/// Appends the head of a stream of events that has no content yet.
-pub fn begin_events(shard: &Shard, manner: &Manner, out: &mut Vec<u8>) {
-    manner.begin(shard, 200, out);
-    out.extend_from_slice(b"content-type: text/event-stream\r\n");
-    end_stream_head(manner, out);
-}
-
-/// Appends the rest of a stream's head.
-pub fn end_stream_head(manner: &Manner, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"cache-control: no-cache\r\nx-accel-buffering: no\r\n");
-    out.extend_from_slice(if manner.version == Version::Http11 {
-        b"transfer-encoding: chunked\r\n\r\n"
-    } else {
-        b"\r\n"
-    });
-}
-
-/// Appends `data` as a chunk.
-pub fn frame(manner: &Manner, data: &[u8], wire: &mut Vec<u8>) {
-    if manner.version != Version::Http11 {
-        wire.extend_from_slice(data);
-    } else if !data.is_empty() {
-        let mut line = [0u8; GAP];
-        let start = chunk_line(data.len(), &mut line);
-        wire.extend_from_slice(&line[start..]);
-        wire.extend_from_slice(data);
-        wire.extend_from_slice(b"\r\n");
+    if let Err(answer) = client.post_from(answer, 0) {
+        let spare = Box::pin(client.write_from(answer, 0)).await.map_err(|_| None)?;
+        shard.buffers.give(spare);
     }
+    Ok(if manner.keep_alive { After::KeepAlive } else { After::Close })
 }
 
 /// Tells of a failure in a stream whose head has gone out before there was content: an event, and no proper end but that
@@ -248,19 +211,30 @@ pub struct Relay<'a> {
     source: Option<Source>,
     /// What becomes of the answer besides.
     kept: Option<Box<Kept>>,
-    following: Option<Following>,
+    following: Option<Box<Following>>,
     last_us: u64,
     _streaming: Streaming<'a>,
 }
 
 impl Relay<'_> {
-    /// Brings it.
+    /// Brings it. (An `async fn` would hold all of this twice.)
     ///
     /// # Errors
     /// `None`: the client is gone. Nothing else: what fails after the first byte is shown in the answer itself.
-    pub async fn run(mut self: Box<Self>, client: &mut Client, record: &mut Record) -> Result<After, Exit> {
-        let result = self.bring(client, record).await;
-        let Some(source) = self.source.take() else { return result };
+    pub fn run(
+        mut self,
+        client: &mut Client,
+        record: &mut Record,
+    ) -> impl Future<Output = Result<After, Exit>> {
+        async move {
+            let result = self.bring(client, record).await;
+            self.ends(record, &result);
+            result
+        }
+    }
+
+    fn ends(&mut self, record: &mut Record, result: &Result<After, Exit>) {
+        let Some(source) = self.source.take() else { return };
         let clean = matches!(result, Ok(After::KeepAlive | After::Close));
         record.stream_ends(&source.stream, clean && source.is_over());
         if let Some(screen) = &source.screen {
@@ -270,76 +244,92 @@ impl Relay<'_> {
             Some(kept) => shared::spawn(self.shard, Box::new(source), None, kept.paid_by(record)), // others want the rest
             None => source.close(self.shard, clean),
         }
-        result
     }
 
-    async fn bring(&mut self, client: &mut Client, record: &mut Record) -> Result<After, Exit> {
+    /// Writes the head and the first events. A failure that these end with is still to be told.
+    async fn begin(&mut self, client: &mut Client, record: &mut Record) -> Result<Option<Failure>, Exit> {
         let (mut wire, first) = (std::mem::take(&mut self.head), std::mem::take(&mut self.first));
         let Some(source) = &mut self.source else { return Err(None) };
         let (first, failure) = match source.screen {
             None => (first, None),
-            Some(_) => Box::pin(source.screened(self.shard, first, 0, None)).await,
+            Some(_) => source.screened(self.shard, first, 0, None).await,
         };
-        let mut over = source.is_over();
+        let over = source.is_over();
         self.note(record, &first, failure.as_ref());
         frame(self.manner, &first, &mut wire);
         self.shard.buffers.give(first);
         if over && failure.is_none() {
             end(self.manner, &mut wire);
         }
-        self.write(client, wire, 0, record).await?;
-        if let Some(failure) = failure {
-            return Box::pin(self.break_off(client, vec![0; GAP], &failure, record)).await;
+        if let Err(wire) = self.post(client, wire, 0, record) {
+            self.write(client, wire, 0, record).await?;
         }
-        self.last_us = self.shard.clock.now_us();
-        let park_us = self.last_us + PARK_AFTER_US;
-        let mut parked = false;
-        while !over {
-            let Some(source) = &mut self.source else {
-                let Some(following) = self.following.take() else { return Err(None) };
-                return Box::pin(shared::follow(self.shard, client, self.manner, following, record)).await;
-            };
-            let result = match &self.kept {
-                None => read(self.shard, source, client).await,
-                Some(_) => Box::pin(self.read_kept(client, record)).await,
-            };
-            let failure = match result {
-                Ok(()) => None,
-                Err(None) => return Err(None),
-                Err(Some(failure)) => Some(failure),
-            };
-            let Some(source) = &mut self.source else {
-                let Some(failure) = failure else { continue };
-                let out = vec![0; GAP];
-                return Box::pin(break_off(self.shard, client, self.manner, out, &failure, record)).await;
-            };
-            record.gap(self.shard, &mut self.last_us);
-            if !parked && self.last_us > park_us {
-                parked = true;
-                client.park();
+        Ok(failure)
+    }
+
+    fn bring(
+        &mut self,
+        client: &mut Client,
+        record: &mut Record,
+    ) -> impl Future<Output = Result<After, Exit>> {
+        async move {
+            if let Some(failure) = Box::pin(self.begin(client, record)).await? {
+                return Box::pin(self.break_off(client, vec![0; GAP], &failure, record)).await;
             }
-            let out = source.events_buffer(self.shard, GAP);
-            let (out, failure) = source.events(out, failure);
-            let (mut out, failure) = match source.screen {
-                None => (out, failure),
-                Some(_) => Box::pin(source.screened(self.shard, out, GAP, failure)).await,
-            };
-            over = source.is_over();
-            self.note(record, out.get(GAP..).unwrap_or_default(), failure.as_ref());
-            if let Some(failure) = failure {
-                return Box::pin(self.break_off(client, out, &failure, record)).await;
+            let mut over = self.source.as_ref().is_some_and(Source::is_over);
+            self.last_us = self.shard.clock.now_us();
+            let park_us = self.last_us + PARK_AFTER_US;
+            let mut parked = false;
+            while !over {
+                let Some(source) = &mut self.source else {
+                    let Some(following) = self.following.take() else { return Err(None) };
+                    return Box::pin(shared::follow(self.shard, client, self.manner, *following, record))
+                        .await;
+                };
+                let result = match &self.kept {
+                    None => read(self.shard, source, client).await,
+                    Some(_) => Box::pin(self.read_kept(client, record)).await,
+                };
+                let failure = match result {
+                    Ok(()) => None,
+                    Err(None) => return Err(None),
+                    Err(Some(failure)) => Some(failure),
+                };
+                let Some(source) = &mut self.source else {
+                    let Some(failure) = failure else { continue };
+                    let out = vec![0; GAP];
+                    return Box::pin(break_off(self.shard, client, self.manner, out, &failure, record)).await;
+                };
+                record.gap(self.shard, &mut self.last_us);
+                if !parked && self.last_us > park_us {
+                    parked = true;
+                    client.park();
+                }
+                let out = source.events_buffer(self.shard, GAP);
+                let (out, failure) = source.events(out, failure);
+                let (mut out, failure) = match source.screen {
+                    None => (out, failure),
+                    Some(_) => Box::pin(source.screened(self.shard, out, GAP, failure)).await,
+                };
+                over = source.is_over();
+                self.note(record, out.get(GAP..).unwrap_or_default(), failure.as_ref());
+                if let Some(failure) = failure {
+                    return Box::pin(self.break_off(client, out, &failure, record)).await;
+                }
+                let start = frame_in_place(self.manner, &mut out);
+                if over {
+                    end(self.manner, &mut out);
+                }
+                if out.len() > start {
+                    if let Err(out) = self.post(client, out, start, record) {
+                        Box::pin(self.write(client, out, start, record)).await?;
+                    }
+                } else {
+                    self.shard.buffers.give(out);
+                }
             }
-            let start = frame_in_place(self.manner, &mut out);
-            if over {
-                end(self.manner, &mut out);
-            }
-            if out.len() > start {
-                pin!(self.write(client, out, start, record)).await?;
-            } else {
-                self.shard.buffers.give(out);
-            }
+            Ok(after(self.manner))
         }
-        Ok(after(self.manner))
     }
 
     /// Keeps what goes to the client: for the log, if it wants bodies, and for equal requests.
@@ -374,6 +364,25 @@ impl Relay<'_> {
         break_off(self.shard, client, self.manner, out, failure, record).await
     }
 
+    /// Sends what goes to the client, where that needs no waiting.
+    ///
+    /// # Errors
+    /// It is to be written.
+    fn post(
+        &mut self,
+        client: &mut Client,
+        bytes: Vec<u8>,
+        start: usize,
+        record: &mut Record,
+    ) -> Result<(), Vec<u8>> {
+        if let Some(source) = &mut self.source {
+            self.shard.buffers.give(std::mem::take(&mut source.buffer));
+        }
+        client.post_from(bytes, start)?;
+        self.share_if_joined(record);
+        Ok(())
+    }
+
     /// While it waits for the client it holds nothing but what is to be written. Should others join meanwhile, they do not
     /// wait for this client.
     async fn write(
@@ -383,31 +392,27 @@ impl Relay<'_> {
         start: usize,
         record: &mut Record,
     ) -> Result<(), Exit> {
-        if let Some(source) = &mut self.source {
-            self.shard.buffers.give(std::mem::take(&mut source.buffer));
-        }
-        let written = if self.kept.is_none() {
-            pin!(client.post_from(bytes, start)).await
-        } else {
-            let mut writing = Box::pin(client.post_from(bytes, start));
-            let early = match &self.kept {
-                Some(kept) => kept.unless_joined(writing.as_mut()).await,
-                None => None,
-            };
-            match early {
-                Some(written) => written,
-                None => {
-                    self.share(None, record);
-                    writing.await
-                }
+        let mut writing = pin!(client.write_from(bytes, start));
+        let early = match &self.kept {
+            Some(kept) => kept.unless_joined(writing.as_mut()).await,
+            None => Some(writing.as_mut().await),
+        };
+        let written = match early {
+            Some(written) => written,
+            None => {
+                self.share(None, record);
+                writing.await
             }
         };
-        let bytes = written.map_err(|_| None)?;
-        self.shard.buffers.give(bytes);
+        self.shard.buffers.give(written.map_err(|_| None)?);
+        self.share_if_joined(record);
+        Ok(())
+    }
+
+    fn share_if_joined(&mut self, record: &mut Record) {
         if self.kept.as_ref().is_some_and(|kept| kept.is_shared()) {
             self.share(None, record);
         }
-        Ok(())
     }
 
     /// From here on a task of its own reads the answer, going on with what `reading` has begun, and this client is one of
@@ -417,7 +422,8 @@ impl Relay<'_> {
             record.stream_ends(&source.stream, false);
             let (task, ndjson) = (source.stream.task(), source.stream.is_ndjson());
             let deadline_us = source.limits.deadline_us;
-            self.following = Some(Following { follower: kept.follow(), task, ndjson, deadline_us });
+            let following = Following { follower: kept.follow(), task, ndjson, deadline_us };
+            self.following = Some(Box::new(following));
             shared::spawn(self.shard, Box::new(source), reading, kept.paid_by(record));
         }
     }
@@ -456,13 +462,17 @@ impl Relay<'_> {
 }
 
 /// Reads once from the endpoint, for one client.
-async fn read(shard: &Shard, source: &mut Source, client: &Client) -> Result<(), Exit> {
-    let buffer = source.take_buffer(shard, || client.unsent());
-    let Limits { idle, deadline_us } = source.limits;
-    let Some(upstream) = &mut source.upstream else { return Err(None) };
-    let reading =
-        pin!(shard.limited(client, idle, deadline_us, pin!(upstream.receive(buffer, &shard.buffers)))).await;
-    source.took(reading)
+fn read(shard: &Shard, source: &mut Source, client: &Client) -> impl Future<Output = Result<(), Exit>> {
+    async move {
+        let buffer = source.take_buffer(shard, || client.unsent());
+        let Limits { idle, deadline_us } = source.limits;
+        let Some(upstream) = &mut source.upstream else { return Err(None) };
+        let read = {
+            let mut reading = upstream.receive(buffer, &shard.buffers);
+            shard.limited(client, idle, deadline_us, Pin::new(&mut reading)).await
+        };
+        source.took(read)
+    }
 }
 
 /// What becomes of the connection after a whole answer.
@@ -497,40 +507,6 @@ pub async fn break_off(
     Ok(if ended { after(manner) } else { After::Linger })
 }
 
-/// Makes a chunk of `out[GAP..]` where it stands; returns where the bytes to write begin.
-#[must_use]
-pub fn frame_in_place(manner: &Manner, out: &mut Vec<u8>) -> usize {
-    if manner.version != Version::Http11 || out.len() == GAP {
-        return GAP;
-    }
-    let data = out.len() - GAP;
-    let start = chunk_line(data, &mut out[..GAP]);
-    out.extend_from_slice(b"\r\n");
-    start
-}
-
-/// Appends the end of a stream.
-pub fn end(manner: &Manner, wire: &mut Vec<u8>) {
-    if manner.version == Version::Http11 {
-        wire.extend_from_slice(b"0\r\n\r\n");
-    }
-}
-
-/// Writes `size` in hexadecimal and CRLF at the end of `line`; returns where it begins.
-fn chunk_line(mut size: usize, line: &mut [u8]) -> usize {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut at = line.len() - 2;
-    line[at..].copy_from_slice(b"\r\n");
-    loop {
-        at -= 1;
-        line[at] = DIGITS[size & 15];
-        size >>= 4;
-        if size == 0 || at == 0 {
-            return at;
-        }
-    }
-}
-
 /// The endpoint broke the framing of its answer.
 #[must_use]
 pub fn broken_body(error: body::Broken) -> Failure {
@@ -551,18 +527,4 @@ pub fn fed(error: body::Fed<Failure>) -> Failure {
 
 fn broken(what: &str) -> Failure {
     Failure::new(FailureKind::UpstreamBroken, format!("The endpoint {what}."))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunk_lines_have_no_leading_zeros() {
-        let mut line = [0u8; GAP];
-        for (size, want) in [(1, "1\r\n"), (0xabc, "abc\r\n"), (usize::MAX, "ffffffffffffffff\r\n")] {
-            let start = chunk_line(size, &mut line);
-            assert_eq!(&line[start..], want.as_bytes());
-        }
-    }
 }

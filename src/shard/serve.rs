@@ -86,6 +86,7 @@ pub async fn housekeeping(core: Rc<Core>) {
         if now_us >= next_sweep_us {
             next_sweep_us = now_us + 1_000_000;
             shard.pools.iter().for_each(|pool| pool.borrow_mut().sweep(now_us));
+            core.buffers.trim();
             memory::give_back();
         }
         if core.process.is_draining() {
@@ -178,7 +179,7 @@ async fn shake_hands(open: Open, link: Link, peer: SocketAddr) {
 fn wake(open: Open, link: Link, peer: SocketAddr) {
     let (core, role) = (Rc::clone(&open.core), open.role);
     let (timer, buffers, tasks) = (core.timers.add(), Rc::clone(&core.buffers), Rc::clone(&core.tasks));
-    let exchanges = async move |line: Line| requests(&core, Client::Line(line), role).await;
+    let exchanges = move |line: Line| requests(core, Client::Line(line), role);
     let rested = move |link: Link| {
         let mut open = open;
         // Over TLS bytes alone are no sign of life: a record that never ends, or has no data, asks for nothing.
@@ -218,36 +219,39 @@ impl Drop for Open {
     }
 }
 
-async fn requests(core: &Rc<Core>, mut client: Client, role: Role) -> End {
-    loop {
-        let Client::Line(line) = &mut client else { return End::Close };
-        match head::wait(core, line).await {
-            Next::Request => {}
-            Next::Rest => return End::Rest,
-            Next::Close => {
-                line.say_goodbye();
-                return End::Close;
+/// Serves requests until the connection rests or is to be closed. (An `async fn` would hold the client twice.)
+fn requests(core: Rc<Core>, mut client: Client, role: Role) -> impl Future<Output = End> {
+    async move {
+        loop {
+            let Client::Line(line) = &mut client else { return End::Close };
+            match head::wait(&core, line).await {
+                Next::Request => {}
+                Next::Rest => return End::Rest,
+                Next::Close => {
+                    line.say_goodbye();
+                    return End::Close;
+                }
             }
-        }
-        // Each request has the configuration of its first byte.
-        let shard = core.shard();
-        line.limit_writes(shard.world.config.server.write_timeout);
-        let after = one(&shard, &mut client, role).await;
-        let Client::Line(line) = &mut client else { return End::Close };
-        if after == After::KeepAlive && !core.closes_idle() {
-            continue;
-        }
-        let sent = Box::pin(line.sent()).await;
-        match after {
-            After::KeepAlive | After::Close => {
-                line.say_goodbye();
-                return End::Close;
+            // Each request has the configuration of its first byte.
+            let shard = core.shard();
+            line.limit_writes(shard.world.config.server.write_timeout);
+            let after = one(&shard, &mut client, role).await;
+            let Client::Line(line) = &mut client else { return End::Close };
+            if after == After::KeepAlive && !core.closes_idle() {
+                continue;
             }
-            After::Linger if sent.is_err() => return End::Close,
-            After::Linger => {
-                line.timer().set(core.clock.now_us() + 2_000_000);
-                Box::pin(line.linger(LINGER_BYTES)).await;
-                return End::Close;
+            let sent = Box::pin(line.sent()).await;
+            match after {
+                After::KeepAlive | After::Close => {
+                    line.say_goodbye();
+                    return End::Close;
+                }
+                After::Linger if sent.is_err() => return End::Close,
+                After::Linger => {
+                    line.timer().set(core.clock.now_us() + 2_000_000);
+                    Box::pin(line.linger(LINGER_BYTES)).await;
+                    return End::Close;
+                }
             }
         }
     }
@@ -256,7 +260,10 @@ async fn requests(core: &Rc<Core>, mut client: Client, role: Role) -> End {
 /// One request, from its first byte to what becomes of the connection. What follows the head has memory of its own:
 /// a connection that waits, or whose head is slow, does not hold it.
 async fn one(shard: &Rc<Shard>, client: &mut Client, role: Role) -> After {
-    let read = head::read(shard, client).await;
+    let read = match head::read_now(shard, client) {
+        Some(read) => read,
+        None => Box::pin(head::read(shard, client)).await,
+    };
     let rest: Pin<Box<dyn Future<Output = After> + '_>> = match read {
         Ok(incoming) if role == Role::Redirect => Box::pin(redirect(shard, client, incoming)),
         Ok(incoming) => task::boxed(|| exchange::run(shard, client, incoming)),
@@ -273,7 +280,7 @@ async fn one(shard: &Rc<Shard>, client: &mut Client, role: Role) -> After {
 /// What a request is told that breaks a rule of HTTP.
 #[must_use]
 pub fn unfit(error: RequestError) -> Failure {
-    Failure { status: error.status(), ..Failure::new(FailureKind::Http, error.message()) }
+    Failure::new(FailureKind::Http, error.message()).with_status(error.status())
 }
 
 /// Sends a plain request to TLS: the same host, the same target.

@@ -12,9 +12,10 @@ use std::time::Duration;
 use super::Shard;
 use super::access::Record;
 use super::exchange::Exit;
+use super::framing::{self, GAP};
 use super::kept::Kept;
 use super::limited::{Stopped, deadline_exceeded};
-use super::relay::{self, GAP};
+use super::relay;
 use super::reply::Manner;
 use super::serve::After;
 use super::source::{Reading, Source};
@@ -202,13 +203,13 @@ pub async fn follow(
                 }
                 out.extend_from_slice(&events);
                 drop(events); // while it waits for the client it holds one piece
-                let start = relay::frame_in_place(manner, &mut out);
+                let start = framing::frame_in_place(manner, &mut out);
                 let out = client.write_from(out, start).await.map_err(|_| None)?;
                 shard.buffers.give(out);
             }
             Step::Done(usage, said) => {
                 record.shared(usage, said);
-                relay::end(manner, &mut out);
+                framing::end(manner, &mut out);
                 let out = client.write_from(out, GAP).await.map_err(|_| None)?;
                 shard.buffers.give(out);
                 return Ok(relay::after(manner));

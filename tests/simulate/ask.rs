@@ -234,7 +234,7 @@ impl Ask<'_> {
     fn lost(&self, reused: bool, error: &io::Error) -> Failure {
         self.gate.ledger.count(if reused { "warm connection died" } else { "fresh connection died" });
         let failure = Failure::new(FailureKind::UpstreamDied, error.to_string());
-        Failure { retry: if reused { Retry::FreshConnection } else { Retry::OtherEndpoint }, ..failure }
+        failure.with_retry(if reused { Retry::FreshConnection } else { Retry::OtherEndpoint })
     }
 }
 

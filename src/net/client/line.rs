@@ -148,7 +148,10 @@ pub struct Line {
 const STALLED_US: u64 = 1_000_000;
 
 /// Plaintext sealed at once: its records fit a large buffer.
-const SEALED_AT_ONCE: usize = buffer::LARGE - 64;
+const SEALED_AT_ONCE: usize = buffer::LARGE - RECORD_ROOM;
+
+/// What a record has beside its plaintext, and more.
+const RECORD_ROOM: usize = 64;
 
 /// The socket as both sides of the task use it: reads by the pump, writes by the exchange, never across an await.
 pub(super) type Shared = Rc<UnsafeCell<Socket>>;
@@ -218,43 +221,45 @@ pub fn run_until_rest<F: Future<Output: Into<End>>>(
     Connection::new(sides, inbox, (stream, rested), fd)
 }
 
-async fn pump(stream: Shared, inbox: Rc<Inbox>) -> std::convert::Infallible {
-    loop {
-        until(|| inbox.state.get() == Pump::Wanted).await;
-        inbox.state.set(Pump::Pending);
-        if inbox.park.get() {
-            let readable = poll_readable(&stream, &inbox).await;
-            if readable != Some(true) {
-                inbox.set(if readable.is_none() { Pump::Rest } else { Pump::Ended });
-                continue;
+/// (An `async fn` would hold its arguments twice.)
+fn pump(stream: Shared, inbox: Rc<Inbox>) -> impl Future<Output = std::convert::Infallible> {
+    async move {
+        loop {
+            until(|| inbox.state.get() == Pump::Wanted).await;
+            inbox.state.set(Pump::Pending);
+            if inbox.park.get() {
+                let readable = poll_readable(&stream, &inbox).await;
+                if readable != Some(true) {
+                    inbox.set(if readable.is_none() { Pump::Rest } else { Pump::Ended });
+                    continue;
+                }
             }
-        }
-        inbox.park.set(false);
-        let into = inbox.take();
-        // SAFETY: one task; the reference lives in this future only, and a read and a write may run side by side.
-        let socket = unsafe { &mut *stream.get() };
-        let mut reading = socket.receive(into, &inbox.buffers);
-        let early = std::future::poll_fn(|cx| match Pin::new(&mut reading).poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if inbox.park.get() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        })
-        .await;
-        let (result, read) = match early {
-            Some(done) => done,
-            None => {
-                reading.cancel();
-                reading.await
+            inbox.park.set(false);
+            let into = inbox.take();
+            // SAFETY: one task; the reference lives in this future only, and a read and a write may run side by side.
+            let socket = unsafe { &mut *stream.get() };
+            let mut reading = socket.receive(into, &inbox.buffers);
+            let mut is_given_up = false;
+            let (result, read) = std::future::poll_fn(|cx| {
+                let mut polled = Pin::new(&mut reading).poll(cx);
+                if polled.is_pending() && inbox.park.get() && !is_given_up {
+                    is_given_up = true;
+                    reading.cancel();
+                    polled = Pin::new(&mut reading).poll(cx);
+                }
+                polled
+            })
+            .await;
+            // SAFETY: as in `poll_readable`.
+            let has_sent = unsafe { &*stream.get() }.has_sent();
+            if inbox.park.get()
+                && matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED))
+            {
+                inbox.put(read);
+                inbox.set(if inbox.stop.get() { Pump::Rest } else { Pump::Wanted });
+            } else {
+                inbox.finish(&result, read, has_sent);
             }
-        };
-        // SAFETY: as in `poll_readable`.
-        let has_sent = unsafe { &*stream.get() }.has_sent();
-        if inbox.park.get() && matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED))
-        {
-            inbox.put(read);
-            inbox.set(if inbox.stop.get() { Pump::Rest } else { Pump::Wanted });
-        } else {
-            inbox.finish(&result, read, has_sent);
         }
     }
 }
@@ -341,6 +346,16 @@ impl Line {
             bytes.clear();
         }
         Ok(n)
+    }
+
+    /// Takes the bytes that have come, if they are what is wanted.
+    pub fn take_if(&mut self, is_wanted: impl FnOnce(&[u8]) -> bool) -> Option<Vec<u8>> {
+        let mut bytes = self.inbox.bytes.borrow_mut();
+        let takes = !self.inbox.lent.get() && is_wanted(&bytes);
+        takes.then(|| {
+            self.inbox.watching.set(false);
+            std::mem::take(&mut *bytes)
+        })
     }
 
     /// Waits, without a buffer if `park` says so, until there are bytes of the next request or the client is gone.
@@ -463,7 +478,7 @@ impl Line {
             return Err(bytes);
         }
         let Some(tls) = &self.inbox.tls else { return stream.post(bytes, start, &self.inbox.buffers) };
-        let mut sealed = self.inbox.buffers.large();
+        let mut sealed = self.inbox.buffers.sized(plain.len() + RECORD_ROOM);
         if tls.borrow_mut().seal(plain, &mut sealed).is_err() {
             return Err(bytes);
         }

@@ -93,6 +93,14 @@ impl Client {
         }
     }
 
+    /// Takes the bytes that have come on a connection of its own, if they are what is wanted.
+    pub fn take_if(&mut self, is_wanted: impl FnOnce(&[u8]) -> bool) -> Option<Vec<u8>> {
+        match self {
+            Self::Line(line) => line.take_if(is_wanted),
+            Self::Stream(_) => None,
+        }
+    }
+
     /// Puts back bytes that belong to the next request.
     pub fn unread(&mut self, bytes: &[u8]) {
         if let Self::Line(line) = self {
@@ -119,7 +127,10 @@ impl Client {
     ///
     /// # Errors
     /// The reason for stopping.
-    pub fn race<F: Future>(&self, mut op: Pin<&mut F>) -> impl Future<Output = Result<F::Output, Stop>> {
+    pub fn race<'a, F: Future>(
+        &'a self,
+        mut op: Pin<&'a mut F>,
+    ) -> impl Future<Output = Result<F::Output, Stop>> + Unpin + use<'a, F> {
         std::future::poll_fn(move |cx| match op.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
             Poll::Pending if self.poll_gone(cx) => Poll::Ready(Err(Stop::ClientGone)),
@@ -178,20 +189,15 @@ impl Client {
         }
     }
 
-    /// As [`Client::write_from`], but on a connection of its own what is small is sent while the caller goes on: its buffer does
-    /// not come back, and a client that has left shows by the next wait.
+    /// Sends `bytes[start..]` while the caller goes on; a client that has left shows by the next wait.
     ///
     /// # Errors
-    /// As [`Client::write`].
-    pub async fn post_from(&mut self, bytes: Vec<u8>, start: usize) -> Result<Vec<u8>, Stop> {
-        let bytes = match self {
-            Self::Line(line) => match line.post(bytes, start) {
-                Ok(()) => return Ok(Vec::new()),
-                Err(back) => back,
-            },
-            Self::Stream(_) => bytes,
-        };
-        // Seldom: what brings a stream has no room for it.
-        Box::pin(self.write_from(bytes, start)).await
+    /// They have to be written, by [`Client::write_from`]: they are many, or what was posted before is still under way, or the
+    /// connection is shared.
+    pub fn post_from(&mut self, bytes: Vec<u8>, start: usize) -> Result<(), Vec<u8>> {
+        match self {
+            Self::Line(line) => line.post(bytes, start),
+            Self::Stream(_) => Err(bytes),
+        }
     }
 }

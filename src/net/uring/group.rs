@@ -2,7 +2,7 @@
 //!
 //! Each has a number. One that has been filled leaves for good, and another takes its number at once, so that the kernel has as
 //! many as before. There are few at first; where they have not been enough there are twice as many from then on, at most
-//! [`ENTRIES`] of [`buffer::SMALL`] bytes, 0.9 MiB a ring.
+//! [`ENTRIES`] of [`buffer::SMALL`] bytes, 0.4 MiB a ring.
 
 use std::cell::UnsafeCell;
 use std::mem;
@@ -13,7 +13,7 @@ use io_uring::types::BufRingEntry;
 use crate::net::buffer::{self, Buffers};
 
 /// Places of the ring of buffers: a power of two.
-pub(super) const ENTRIES: u16 = 256;
+pub(super) const ENTRIES: u16 = 128;
 /// Buffers that there are at first.
 const FIRST: usize = 32;
 

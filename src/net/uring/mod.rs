@@ -24,4 +24,4 @@ mod tests;
 
 pub(super) use executor::{Executor, current, pass, spawn};
 pub(super) use sleep::Sleep;
-pub(super) use socket::{Receiving, Socket};
+pub(super) use socket::{Readable, Receiving, Socket};

@@ -90,14 +90,8 @@ impl Socket {
     }
 
     /// Waits until there is something to read, or the peer has ended.
-    pub async fn readable(&self) -> io::Result<()> {
-        let mut polling = Pending::new(self, ());
-        let fd = types::Fd(self.as_raw_fd());
-        let polled = poll_fn(|cx| {
-            // SAFETY: a poll names no memory.
-            unsafe { polling.poll(cx, |()| opcode::PollAdd::new(fd, libc::POLLIN as u32).build()) }
-        });
-        polled.await.0.map(drop)
+    pub fn readable(&self) -> Readable<'_> {
+        Readable { pending: Pending::new(self, ()) }
     }
 
     /// Begins to read, though nobody wants what comes yet: [`Socket::receive`] without a buffer goes on with it.
@@ -132,7 +126,7 @@ impl Socket {
     /// Reads once, into `into` behind what it holds or into a buffer that is had when bytes have come.
     pub fn receive<'a>(&'a self, into: Option<Vec<u8>>, buffers: &'a Rc<Buffers>) -> Receiving<'a> {
         let step = match into {
-            Some(bytes) => Step::Into(self.read(spare(bytes))),
+            Some(bytes) => Step::Into(Box::new(self.read(spare(bytes)))),
             None => Step::Any(self.ahead.take()),
         };
         Receiving { socket: self, buffers, is_cancelled: false, step }
@@ -209,6 +203,22 @@ pub(super) fn poll_first(mut entry: squeue::Entry) -> squeue::Entry {
     entry
 }
 
+/// A wait for something to read.
+pub(in crate::net) struct Readable<'a> {
+    pending: Pending<'a, ()>,
+}
+
+impl Future for Readable<'_> {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let fd = types::Fd(self.pending.fd());
+        let poll = |(): &mut ()| opcode::PollAdd::new(fd, libc::POLLIN as u32).build();
+        // SAFETY: a poll names no memory.
+        unsafe { self.pending.poll(cx, poll) }.map(|(result, ())| result.map(drop))
+    }
+}
+
 /// A read that is under way.
 pub(in crate::net) struct Reading<'a, T: IoBufMut> {
     pending: Pending<'a, T>,
@@ -258,7 +268,8 @@ pub(in crate::net) struct Receiving<'a> {
 enum Step<'a> {
     /// The kernel takes a buffer when there is something.
     Any(Option<usize>),
-    Into(Reading<'a, SliceMut<Vec<u8>>>),
+    /// Seldom: who only waits has no room for it.
+    Into(Box<Reading<'a, SliceMut<Vec<u8>>>>),
 }
 
 impl Receiving<'_> {
@@ -282,7 +293,9 @@ impl Future for Receiving<'_> {
         loop {
             let has_one = match &mut this.step {
                 Step::Into(reading) => {
-                    return Pin::new(reading).poll(cx).map(|(result, bytes)| (result, bytes.into_inner()));
+                    return Pin::new(&mut **reading)
+                        .poll(cx)
+                        .map(|(result, bytes)| (result, bytes.into_inner()));
                 }
                 Step::Any(Some(key)) => {
                     let polled = this.socket.executor.driver.borrow_mut().poll_received(*key, touched, cx);
@@ -305,7 +318,7 @@ impl Future for Receiving<'_> {
                 false if this.is_cancelled => {
                     return Poll::Ready((Err(io::Error::from_raw_os_error(libc::ECANCELED)), Vec::new()));
                 }
-                false => this.step = Step::Into(this.socket.read(spare(this.buffers.small()))),
+                false => this.step = Step::Into(Box::new(this.socket.read(spare(this.buffers.small())))),
             }
         }
     }
