@@ -173,7 +173,10 @@ impl Upstream {
         }
         match &mut self.stream {
             Some(stream) => Receiving::Any(stream.receive(None, buffers)),
-            None => Receiving::Into(Box::pin(std::future::pending())),
+            None => Receiving::Into(Box::pin(std::future::ready((
+                Err(io::ErrorKind::NotConnected.into()),
+                Vec::new(),
+            )))),
         }
     }
 
